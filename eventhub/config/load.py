@@ -1,0 +1,156 @@
+"""The one way to load settings: flags > environment > secret files > TOML > defaults.
+
+Nothing else reads the environment. All errors are told at once, each with key, value, source and expectation.
+"""
+
+import difflib
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from eventhub.config.tree import Section, Settings
+from eventhub.errors import ConfigError
+
+PREFIX = "EVENTHUB_"
+CONFIG_VARIABLE = "EVENTHUB_CONFIG"
+DEFAULT_FILE = Path("eventhub.toml")
+
+
+class Entry(NamedTuple):
+    """One setting: its dotted key, its variable, whether it is a secret, its default and what it means."""
+
+    key: str
+    variable: str
+    secret: bool
+    default: object
+    description: str
+
+
+class _Given(NamedTuple):
+    value: object
+    source: str
+
+
+REQUIRED_IN_PRODUCTION = ("kafka.bootstrap_servers", "postgres.dsn", "auth.signing_key")
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    parts = [info.annotation, *typing.get_args(info.annotation)]
+    return SecretStr in parts
+
+
+def fields(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Entry]:
+    """Every setting in the order of the tree."""
+    for name, info in section.model_fields.items():
+        key, kind = prefix + name, info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from fields(kind, key + ".")
+        else:
+            variable = PREFIX + key.upper().replace(".", "__")
+            yield Entry(key, variable, _is_secret(info), info.default, info.description or "")
+
+
+def load(*, config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """The settings of this process.
+
+    `flags` maps dotted keys ("http.port") to values; a None is a flag that was not given. Reads the TOML file and the
+    secrets' files. Raises ConfigError whose detail has one line for each thing that is wrong, never a secret's value.
+    """
+    known = {entry.key: entry for entry in fields()}
+    problems: list[str] = []
+    given = _from_toml(config_file, environ, known, problems)
+    given |= _from_environ(environ, known, problems)
+    given |= {key: _Given(value, "flag") for key, value in flags.items() if value is not None}
+    problems += [f"{key} (flag): unknown key{_nearest(key, known)}" for key in flags if key not in known]
+    if (profile := given.get("profile")) and profile.value == "production":
+        problems += [
+            f"{key} is not set: expected in the production profile (profile from {profile.source}); "
+            f"set {known[key].variable}"
+            for key in REQUIRED_IN_PRODUCTION
+            if key not in given
+        ]
+    settings = _validated({key: item for key, item in given.items() if key in known}, known, problems)
+    if problems or settings is None:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+def _nearest(word: str, words: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _from_environ(environ: Mapping[str, str], known: Mapping[str, Entry], problems: list[str]) -> dict[str, _Given]:
+    variables = {entry.variable: entry for entry in known.values()}
+    files = {entry.variable + "_FILE": entry for entry in known.values() if entry.secret}
+    direct: dict[str, _Given] = {}
+    from_file: dict[str, _Given] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        if name in variables:
+            direct[variables[name].key] = _Given(text, f"env {name}")
+        elif name in files:
+            try:
+                from_file[files[name].key] = _Given(Path(text).read_text().strip(), f"file {text}")
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{files[name].key} (env {name}): expected a readable file, {error}")
+        else:
+            problems.append(f"{name} (env {name}): unknown key{_nearest(name, variables | files)}")
+    return from_file | direct
+
+
+def _from_toml(
+    config_file: Path | None, environ: Mapping[str, str], known: Mapping[str, Entry], problems: list[str]
+) -> dict[str, _Given]:
+    named = config_file or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    if named is None and not path.is_file():
+        return {}
+    try:
+        tree = tomllib.loads(path.read_text())
+    except OSError as error:
+        problems.append(f"{path} (configuration file): expected a readable file: {error}")
+    except ValueError as error:  # wrong TOML, or no UTF-8; a message could quote a secret only as one character
+        problems.append(f"{path} (configuration file): expected TOML: {error}")
+    else:
+        given = {key: _Given(value, f"file {path}") for key, value in _leaves(tree, known)}
+        unknown = [key for key in given if key not in known]
+        problems += [f"{key} (file {path}): unknown key{_nearest(key, known)}" for key in unknown]
+        return given
+    return {}
+
+
+def _leaves(tree: Mapping[str, Any], known: Mapping[str, Entry], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        key = prefix + name
+        if isinstance(value, dict) and key not in known:
+            yield from _leaves(value, known, key + ".")
+        else:
+            yield key, value
+
+
+def _validated(given: Mapping[str, _Given], known: Mapping[str, Entry], problems: list[str]) -> Settings | None:
+    tree: dict[str, Any] = {}
+    for key, item in given.items():
+        section, _, name = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[name] = item.value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        for part in error.errors(include_url=False):
+            dotted = ".".join(str(step) for step in part["loc"])
+            key = next((known_key for known_key in known if f"{dotted}.".startswith(f"{known_key}.")), dotted)
+            problems.append(_line(key, given[key], known[key].secret, part["msg"]))
+    return None
+
+
+def _line(key: str, item: _Given, secret: bool, message: str) -> str:
+    value = "(hidden)" if secret else f'"{item.value}"'
+    wanted = message.replace("Input should be ", "").replace(" should have", ", expected").lower()
+    return f"{key} = {value} ({item.source}): expected {wanted}"
