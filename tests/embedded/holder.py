@@ -1,0 +1,19 @@
+"""A node's process for the tests: joins the folder it is given, writes the pids, and leaves when its input ends."""
+
+import json
+import sys
+from pathlib import Path
+
+from eventhub.config import Settings
+from eventhub.embedded import join
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    services = join(Settings(data_dir=Path(sys.argv[1])), say=_silent, progress=_silent)
+    print(json.dumps([services.pid("kafka"), services.pid("postgres")]), flush=True)
+    sys.stdin.read()
+    services.leave()
