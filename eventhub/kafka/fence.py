@@ -1,0 +1,104 @@
+"""A writer that shuts out every older writer of the same partition.
+
+Kafka's transactional id is used for its epoch only: initialising it makes the broker refuse producers of an older
+epoch from the first record of the new one on (the fence). After that come plain idempotent batches, which every reader
+sees at once. Private attributes of aiokafka 0.14 are used; tests/streams/test_contract.py holds them.
+Kafka forgets an idle id (7 days) and an idle producer (24 h), so owners fence again on a timer.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from eventhub.kafka.clients import Kafka
+from eventhub.record import FENCE_KEY, Outgoing
+
+STOP_TIMEOUT_S = 5
+
+
+class FencedError(Exception):
+    """Another owner has fenced this writer; nothing more of it is accepted."""
+
+
+class FencedWriter:
+    """The one writer of one partition, with one batch in flight at a time."""
+
+    def __init__(self, kafka: Kafka, transactional_id: str, topic: str, partition: int) -> None:
+        self._kafka = kafka
+        self._id = transactional_id
+        self.topic, self.partition = topic, partition
+        self._producer: Any = None
+        self.last: int | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def fence(self, node: str) -> int:
+        """Initialise the id and write the fence; returns its offset. Older owners are refused from here on."""
+        self.drop()
+        producer = self._kafka.producer(
+            transactional_id=self._id, transaction_timeout_ms=10_000, enable_idempotence=True
+        )
+        sender = producer._sender
+        initialise = sender._maybe_wait_for_pid
+
+        async def initialise_then_forget_the_id() -> None:
+            await initialise()
+            # Without the id the sender never waits for a transaction; this runs before its task starts.
+            sender._txn_manager.transactional_id = None
+
+        sender._maybe_wait_for_pid = initialise_then_forget_the_id
+        self._producer = producer
+        await producer.start()
+        written = await (
+            await producer.send(
+                self.topic, None, key=FENCE_KEY, partition=self.partition, headers=[("n", node.encode())]
+            )
+        )
+        offset: int = written.offset
+        return offset
+
+    async def write(self, records: Sequence[Outgoing]) -> int:
+        """Append these records in order, each batch acknowledged before the next is sent; returns the last offset.
+
+        Any exception leaves it unknown what was written: the owner discards its state and starts over at the fence.
+        FencedError: something that this owner did not write lies between its batches.
+        """
+        index = 0
+        while index < len(records):
+            batch = self._producer.create_batch()
+            start = index
+            while index < len(records):
+                key, value, headers = records[index]
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    break
+                index += 1
+            if index == start:
+                raise ValueError(f"a record for {self.topic}[{self.partition}] is larger than a batch may be")
+            batch.close()
+            written = await (await self._producer.send_batch(batch, self.topic, partition=self.partition))
+            if self.last is not None and written.offset != self.last + 1:
+                raise FencedError(f"{self.topic}[{self.partition}]: expected {self.last + 1}, wrote {written.offset}")
+            self.last = written.offset + index - start - 1
+        assert self.last is not None
+        return self.last
+
+    async def write_aside(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Write to the same partition of another topic, by the same producer; returns when acknowledged."""
+        sent = [
+            await self._producer.send(topic, value, key=key, partition=self.partition, headers=list(headers))
+            for key, value, headers in records
+        ]
+        await asyncio.gather(*sent)
+
+    def drop(self) -> None:
+        """Let go of the producer without waiting: its last batch may never be answered."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            task = asyncio.create_task(_stop(producer))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+
+async def _stop(producer: Any) -> None:
+    with suppress(Exception, asyncio.CancelledError):
+        await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)

@@ -1,0 +1,75 @@
+"""The log as every node reads it: the whole of it, without a consumer group."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from eventhub import record, topics
+from eventhub.kafka.clients import Kafka, Partitioner
+from eventhub.kafka.read import Offsets, read_range
+from eventhub.record import LogRecord
+
+POLL_MS = 500
+
+
+def log_record(consumed: Any) -> LogRecord:
+    """A consumed Kafka record as a log record; only the header is read."""
+    head = record.head(consumed.headers)
+    key = consumed.key
+    return LogRecord(
+        consumed.partition,
+        consumed.offset,
+        key.decode() if key else "",
+        record.kind(head).decode() if consumed.value is not None else "",
+        consumed.value,
+        consumed.timestamp,
+        record.applied(head) if head else (),
+    )
+
+
+class Log:
+    """Positions, tail and ranges of `match-events`."""
+
+    def __init__(self, kafka: Kafka, offsets: Offsets, *, epoch: str, partitioner: Partitioner) -> None:
+        self.epoch = epoch
+        self.partitions = partitioner.partitions
+        self.partition_of = partitioner
+        self._kafka = kafka
+        self._offsets = offsets
+        self._tps = [TopicPartition(topics.LOG, p) for p in range(self.partitions)]
+
+    async def offsets_at(self, seconds_back: float) -> dict[int, int]:
+        """Per partition the first offset appended at or after that time; the end where there is none."""
+        return await self._offsets.at(topics.LOG, self.partitions, int((time.time() - seconds_back) * 1000))
+
+    async def ends(self) -> dict[int, int]:
+        """Per partition the next offset that will be written."""
+        return await self._offsets.ends(topics.LOG, self.partitions)
+
+    async def beginnings(self) -> dict[int, int]:
+        """Per partition the first offset that the broker still has."""
+        return await self._offsets.beginnings(topics.LOG, self.partitions)
+
+    async def tail(self, start: dict[int, int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield records from `start` on, for ever; offsets ascend within a partition.
+
+        An empty list is yielded at least every second. Raises what the client raises.
+        """
+        consumer = self._kafka.consumer(fetch_max_wait_ms=50)
+        await consumer.start()
+        try:
+            consumer.assign(self._tps)
+            for tp in self._tps:
+                consumer.seek(tp, start[tp.partition])
+            while True:
+                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=2000)
+                yield [log_record(r) for records in batches.values() for r in records]
+        finally:
+            await consumer.stop()
+
+    async def read(self, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of [start, end) of one partition. Raises UnavailableError when Kafka gives nothing."""
+        async for records in read_range(self._kafka, topics.LOG, partition, start, end):
+            yield [log_record(r) for r in records]

@@ -1,0 +1,98 @@
+"""Reading a stretch of one partition, without a group and without leaving a trace."""
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from aiokafka import TopicPartition
+
+from eventhub.errors import UnavailableError
+from eventhub.kafka.clients import Kafka
+
+ANSWER_TIMEOUT_MS = 500
+UNANSWERED = 40
+"""Empty answers in a row, of half a second each, after which the broker counts as lost."""
+
+
+class Bounds(NamedTuple):
+    """First offset that the broker still has, and the next that it will give."""
+
+    beginning: int
+    end: int
+
+
+async def bounds(consumer: Any, topic: str, partition: int) -> Bounds:
+    """The offsets that the broker has of this partition now."""
+    tp = TopicPartition(topic, partition)
+    beginning = (await consumer.beginning_offsets([tp]))[tp]
+    return Bounds(beginning, (await consumer.end_offsets([tp]))[tp])
+
+
+class Offsets:
+    """Answers how far partitions reach; one client for a whole node."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._consumer: Any = None
+
+    async def open(self) -> None:
+        """Connect."""
+        self._consumer = self._kafka.consumer()
+        await self._consumer.start()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def bounds(self, topic: str, partition: int) -> Bounds:
+        """The offsets that the broker has of this partition now."""
+        return await bounds(self._consumer, topic, partition)
+
+    async def ends(self, topic: str, partitions: int) -> dict[int, int]:
+        """Per partition the next offset that will be written."""
+        tps = [TopicPartition(topic, p) for p in range(partitions)]
+        return {tp.partition: o for tp, o in (await self._consumer.end_offsets(tps)).items()}
+
+    async def beginnings(self, topic: str, partitions: int) -> dict[int, int]:
+        """Per partition the first offset that the broker still has."""
+        tps = [TopicPartition(topic, p) for p in range(partitions)]
+        return {tp.partition: o for tp, o in (await self._consumer.beginning_offsets(tps)).items()}
+
+    async def at(self, topic: str, partitions: int, since_ms: int) -> dict[int, int]:
+        """Per partition the first offset appended at or after that time; the end where there is none."""
+        tps = [TopicPartition(topic, p) for p in range(partitions)]
+        found = await self._consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+        ends = await self.ends(topic, partitions)
+        return {tp.partition: (found[tp].offset if found.get(tp) else ends[tp.partition]) for tp in tps}
+
+
+async def read_range(
+    kafka: Kafka, topic: str, partition: int, start: int, end: int | None = None
+) -> AsyncIterator[list[Any]]:
+    """Yield batches of consumer records of [start, end) in offset order; end None: up to the end as it is now.
+
+    Begins at the broker's first offset where `start` lies below it: callers that must know compare the first record.
+    Blocks for network only. Raises UnavailableError when no progress is made for 20 s.
+    """
+    consumer = kafka.consumer()
+    await consumer.start()
+    try:
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        has = await bounds(consumer, topic, partition)
+        stop = has.end if end is None else min(end, has.end)
+        position = max(start, has.beginning)
+        consumer.seek(tp, position)
+        unanswered = 0
+        while position < stop:
+            records = (await consumer.getmany(tp, timeout_ms=ANSWER_TIMEOUT_MS)).get(tp, [])
+            unanswered = 0 if records else unanswered + 1
+            if unanswered > UNANSWERED:
+                raise UnavailableError(f"Kafka gave nothing of {topic}[{partition}] after offset {position} for 20 s")
+            if records and records[-1].offset >= stop:
+                records = [r for r in records if r.offset < stop]
+            if records:
+                yield records
+            position = await consumer.position(tp)
+    finally:
+        await consumer.stop()
