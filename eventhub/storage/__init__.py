@@ -1,0 +1,8 @@
+"""The one door to PostgreSQL: pools, migrations, writing history, reading history."""
+
+from eventhub.storage.history import HistoryWriter, Row, is_data_error
+from eventhub.storage.migrations import migrate
+from eventhub.storage.pools import Pool
+from eventhub.storage.reads import HistoryReader, Stored
+
+__all__ = ["HistoryReader", "HistoryWriter", "Pool", "Row", "Stored", "is_data_error", "migrate"]

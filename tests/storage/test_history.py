@@ -1,0 +1,80 @@
+"""History stores each offset once, with the exact bytes, and refuses a schema that it does not know."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from eventhub.errors import ConfigError, UnavailableError
+from eventhub.storage import HistoryReader, HistoryWriter, Pool, Row, is_data_error, migrate
+
+EPOCH = "0123abcd"
+
+
+def row(offset: int, body: str = '{ "a":1.0}') -> Row:
+    return Row(f"{offset:032x}", "m1", "pass", "n", "2026-07-01T18:00:00Z", offset, body)
+
+
+async def test_rows_and_progress_are_stored_together_and_bytes_are_kept(pool: Pool) -> None:
+    writer, reader = HistoryWriter(pool, epoch=EPOCH), HistoryReader(pool, epoch=EPOCH)
+    assert await writer.progress(0) == 0
+    assert await writer.apply(0, [row(0), row(1), row(3)], next_offset=5) == 5
+    assert await reader.progress(0) == 5
+    assert [(s.offset, s.body) for s in await reader.page("m1", after=0, limit=10)] == [
+        (1, b'{ "a":1.0}'),
+        (3, b'{ "a":1.0}'),
+    ]
+
+
+async def test_what_another_owner_has_applied_is_skipped(pool: Pool) -> None:
+    writer, reader = HistoryWriter(pool, epoch=EPOCH), HistoryReader(pool, epoch=EPOCH)
+    await writer.progress(0)
+    await writer.apply(0, [row(0), row(1)], next_offset=2)
+    assert await writer.apply(0, [row(1), row(2)], next_offset=3) == 3
+    assert await writer.apply(0, [row(0)], next_offset=1) == 3
+    assert [s.offset for s in await reader.page("m1", after=-1, limit=10)] == [0, 1, 2]
+
+
+async def test_two_owners_at_once_store_each_offset_once(pool: Pool) -> None:
+    writers = [HistoryWriter(pool, epoch=EPOCH) for _ in range(4)]
+    await writers[0].progress(0)
+    await asyncio.gather(*(w.apply(0, [row(i) for i in range(50)], next_offset=50) for w in writers))
+    assert len(await HistoryReader(pool, epoch=EPOCH).page("m1", after=-1, limit=100)) == 50
+
+
+async def test_a_row_that_postgres_refuses_leaves_nothing_and_is_told_apart(pool: Pool) -> None:
+    writer = HistoryWriter(pool, epoch=EPOCH)
+    await writer.progress(0)
+    with pytest.raises(psycopg.DataError) as caught:
+        await writer.apply(0, [row(0), row(1, "{")], next_offset=2)
+    assert is_data_error(caught.value)
+    assert await writer.progress(0) == 0
+
+
+async def test_a_lost_progress_row_is_an_error_and_not_a_hole(pool: Pool) -> None:
+    with pytest.raises(UnavailableError, match="no row of partition 6"):
+        await HistoryWriter(pool, epoch=EPOCH).apply(6, [row(0)], next_offset=1)
+
+
+async def test_pages_can_be_of_some_types_only(pool: Pool) -> None:
+    writer, reader = HistoryWriter(pool, epoch=EPOCH), HistoryReader(pool, epoch=EPOCH)
+    await writer.progress(0)
+    await writer.apply(0, [row(0), row(1)._replace(type="goal")], next_offset=2)
+    assert [s.offset for s in await reader.page("m1", after=-1, limit=10, types=["goal"])] == [1]
+
+
+async def test_migrating_twice_does_nothing_and_a_newer_schema_is_refused(database: str) -> None:
+    assert await migrate(database) == []
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("insert into schema_migrations (number, name, digest) values (9999, 'later', '')")
+    with pytest.raises(ConfigError, match="newer eventhub"):
+        await migrate(database)
+
+
+async def test_a_server_that_is_down_is_unavailable_within_the_deadline() -> None:
+    pool = Pool("postgresql://nobody@127.0.0.1:1/none", "gone", size=1, statement_timeout_s=1)
+    await pool.open()
+    with pytest.raises(UnavailableError, match="pool gone"):
+        async with pool.connection():
+            pass
+    await pool.close()
