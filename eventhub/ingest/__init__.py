@@ -1,0 +1,22 @@
+"""Step 1 of the path: sources in over HTTP, raw topics out."""
+
+from functools import partial
+
+from starlette.routing import BaseRoute, Route
+
+from eventhub.ingest import adapters
+from eventhub.ingest.matches import Registry, put_match
+from eventhub.ingest.ports import Limits, Node
+from eventhub.ingest.routes import IngestRoutes
+
+__all__ = ["Limits", "Node", "Registry", "adapters", "routes"]
+
+
+def routes(node: Node) -> list[BaseRoute]:
+    """The routes of ingest on this node."""
+    ingest = IngestRoutes(node)
+    return [
+        Route("/v1/ingest/{source}", ingest.post, methods=["POST"]),
+        Route("/v1/ingest/{source}/{provider}", ingest.post, methods=["POST"]),
+        Route("/v1/matches/{match_id}", partial(put_match, node), methods=["PUT"]),
+    ]

@@ -1,0 +1,164 @@
+"""Step 1 of the path, the rule: an item becomes a record of a raw topic, or a refusal that says why. Pure.
+
+Each item stands alone: an invalid one never holds back a valid one. An item is decoded once.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventhub.errors import RejectedError
+from eventhub.events import PERIODS, TYPES, Incoming, Match, RawEvent, Source
+from eventhub.identity import Identity, fingerprint, identity
+from eventhub.ingest.adapters import Adapter
+from eventhub.ingest.admission import admit
+from eventhub.ingest.decode import reason
+from eventhub.record import Outgoing, pack_tags
+
+INT_RANGE = 2**63
+
+
+class Accepted(NamedTuple):
+    """An item that goes onto the raw topic."""
+
+    event_id: str
+    match_id: str
+    packed_id: bytes
+    fingerprint: bytes
+    record: Outgoing
+
+
+class Provider(NamedTuple):
+    """A provider's adapter and the declared match that the request names."""
+
+    adapter: Adapter
+    match: Match
+
+
+class Acceptor:
+    """Accepts the items of one source. `known` maps ids on this node to fingerprints, for the early 422."""
+
+    def __init__(
+        self, source: Source, registry: Mapping[str, Match], known: Mapping[bytes, bytes], *, max_depth: int
+    ) -> None:
+        self.source = source
+        self._registry, self._known, self._max_depth = registry, known, max_depth
+        self._decode = msgspec.json.Decoder(Incoming).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    def accept(
+        self, item: bytes, provider: Provider | None, now: datetime, fresh: MutableMapping[bytes, bytes]
+    ) -> Accepted:
+        """The record for one item; `fresh` collects the ids of this request. Raises RejectedError."""
+        event = self._read(item) if provider is None else provider.adapter.map(item, provider.match)
+        match = self._registry.get(event.match_id)
+        if match is None:
+            raise RejectedError(
+                f"match {event.match_id!r} was not declared; PUT /v1/matches/{{match_id}} first",
+                code="unknown_match",
+                pointer="/match_id",
+            )
+        self._check(event, match)
+        admit(self.source, event.occurred_at, match, now)
+        name = self.source if provider is None else f"{self.source}/{provider.adapter.provider}"
+        payload = self._payload(event.payload)
+        who = identity(name, event.match_id, event.source_event_id, event.revision, self._canonical(event))
+        print_ = fingerprint(item)
+        if fresh.setdefault(who.packed, self._known.get(who.packed, print_)) != print_:
+            raise RejectedError(
+                f"event {event.source_event_id!r} revision {event.revision} came before with other bytes;"
+                " send a change with a higher revision",
+                code="id_conflict",
+                pointer="/source_event_id",
+            )
+        kind = f"{TYPES[event.type].lane[0]}:{event.type}".encode()
+        value = self._encode(_raw(event, who, name, payload, now))
+        headers = [("h", pack_tags(who.packed, print_, kind))]
+        return Accepted(who.text, event.match_id, who.packed, print_, Outgoing(event.match_id.encode(), value, headers))
+
+    def _read(self, item: bytes) -> Incoming:
+        try:
+            return self._decode(item)
+        except msgspec.ValidationError as error:
+            text = str(error)
+            code = "number_range" if "out of range" in text else "malformed"
+            raise RejectedError(text[:200], code=code, pointer=pointer(text)) from error
+        except RecursionError as error:
+            raise RejectedError("nested too deeply", code="too_deep", pointer="") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RejectedError(reason(error), code="malformed", pointer="") from error
+
+    def _check(self, event: Incoming, match: Match) -> None:
+        kind = TYPES.get(event.type)
+        if kind is None:
+            raise RejectedError(
+                f"type {event.type[:60]!r} is not in the vocabulary", code="unknown_type", pointer="/type"
+            )
+        if self.source not in kind.sources:
+            raise RejectedError(f"{event.type} does not come from {self.source}", code="wrong_source", pointer="/type")
+        if event.team_id is not None and match.team(event.team_id) is None:
+            raise RejectedError(
+                f"team {event.team_id!r} does not play in match {match.match_id}",
+                code="unknown_team",
+                pointer="/team_id",
+            )
+        if event.period is not None and event.period not in PERIODS:
+            raise RejectedError(
+                f"period {event.period[:60]!r} is none of {', '.join(PERIODS)}",
+                code="unknown_period",
+                pointer="/period",
+            )
+
+    def _payload(self, payload: dict[str, Any]) -> msgspec.Raw:
+        check_value(payload, self._max_depth, "/payload")
+        try:
+            return msgspec.Raw(self._encode(payload))
+        except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+            raise RejectedError("a text is not valid Unicode", code="malformed", pointer="/payload") from error
+
+    def _canonical(self, event: Incoming) -> bytes:
+        if event.source_event_id is not None:
+            return b""
+        return msgspec.json.encode(event, order="sorted")
+
+
+def _raw(event: Incoming, who: Identity, source: str, payload: msgspec.Raw, now: datetime) -> RawEvent:
+    return RawEvent(
+        event_id=who.text,
+        source=source,
+        match_id=event.match_id,
+        type=event.type,
+        occurred_at=event.occurred_at.astimezone(UTC),
+        accepted_at=now,
+        source_event_id=event.source_event_id,
+        revision=event.revision,
+        action=event.action,
+        of=who.of,
+        team_id=event.team_id,
+        player_id=event.player_id,
+        period=event.period,
+        clock_s=event.clock_s,
+        payload=payload,
+    )
+
+
+def check_value(value: Any, depth: int, place: str) -> None:
+    """Refuse what nests deeper than `depth` and integers beyond 64 bits; raises RejectedError with the place."""
+    if isinstance(value, dict | list):
+        if depth == 0:
+            raise RejectedError("nested too deeply", code="too_deep", pointer=place)
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(inner, dict | list | int):
+                check_value(inner, depth - 1, f"{place}/{key}")
+    elif isinstance(value, int) and not -INT_RANGE <= value < INT_RANGE:
+        raise RejectedError("an integer does not fit 64 bits", code="number_range", pointer=place)
+
+
+def pointer(text: str) -> str:
+    """The JSON pointer (RFC 6901) of a msgspec message, which ends in "- at `$.a[0].b`"."""
+    _, found, path = text.rpartition(" - at `$")
+    if not found:
+        return ""
+    return path.rstrip("`").replace("[...]", "").replace(".", "/").replace("[", "/").replace("]", "")

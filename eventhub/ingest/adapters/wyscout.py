@@ -1,0 +1,253 @@
+"""Wyscout v2: one record becomes one event. The table is VOCABULARY.md's; the rule is the strongest thing said.
+
+The order of precedence: own goal, goal, red card, second yellow, yellow card, then the record's own kind. Coordinates
+come as percent of the pitch in the acting team's view, origin top left.
+"""
+
+import gzip
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventhub.errors import MalformedError, RejectedError
+from eventhub.events import PERIODS, Incoming, Match
+from eventhub.ingest.adapters import Feed
+
+PERIOD = {
+    "1H": "first_half",
+    "2H": "second_half",
+    "E1": "first_half_extratime",
+    "E2": "second_half_extratime",
+    "P": "shootout",
+}
+GOAL, OWN_GOAL, INTERCEPTION, CLEARANCE = 101, 102, 1401, 1501
+CARDS = {1701: "red_card", 1703: "second_yellow_card", 1702: "yellow_card"}
+BODY = {401: "left_foot", 402: "right_foot", 403: "head"}
+DUEL = {703: "won", 701: "lost", 702: "neutral"}
+FLAGS = {301: "assist", 302: "key_pass", 1601: "tackle", 1901: "counter_attack"}
+
+
+class Kind(NamedTuple):
+    """What a Wyscout sub-event is in the vocabulary."""
+
+    type: str
+    sub_type: str | None = None
+
+
+KINDS: dict[int, Kind] = {
+    100: Kind("shot"),
+    33: Kind("shot", "free_kick"),
+    35: Kind("shot", "penalty_kick"),
+    90: Kind("save", "save"),
+    91: Kind("save", "save_attempt"),
+    20: Kind("foul"),
+    21: Kind("foul", "hand"),
+    22: Kind("foul", "late_card"),
+    23: Kind("foul", "out_of_game"),
+    24: Kind("foul", "protest"),
+    25: Kind("foul", "simulation"),
+    26: Kind("foul", "time_lost"),
+    27: Kind("foul", "violent"),
+    80: Kind("pass", "cross"),
+    **dict.fromkeys(range(81, 87), Kind("pass")),
+    30: Kind("pass", "corner_kick"),
+    31: Kind("pass", "free_kick"),
+    32: Kind("pass", "free_kick"),
+    34: Kind("pass", "goal_kick"),
+    36: Kind("pass", "throw_in"),
+    10: Kind("duel", "aerial"),
+    11: Kind("duel", "ground"),
+    12: Kind("duel", "ground"),
+    13: Kind("duel", "loose_ball"),
+    71: Kind("clearance"),
+    70: Kind("carry"),
+    72: Kind("touch"),
+    40: Kind("keeper_leaving_line"),
+    50: Kind("ball_out"),
+    51: Kind("whistle"),
+}
+OFFSIDE = 6
+
+
+class Tag(msgspec.Struct):
+    """A fact about the record."""
+
+    id: int
+
+
+class Position(msgspec.Struct):
+    """Percent of the pitch, from the acting team's own goal and its left."""
+
+    x: float
+    y: float
+
+
+class Record(msgspec.Struct, rename="camel"):
+    """The fields of a Wyscout event that are read; `sub_event_id` is an empty text where there is none."""
+
+    id: int
+    event_id: int
+    team_id: int
+    match_period: str
+    event_sec: float
+    sub_event_id: int | str = ""
+    player_id: int = 0
+    tags: list[Tag] = []
+    positions: list[Position] = []
+
+
+class File(msgspec.Struct):
+    """A file of one match; its events stay the provider's own bytes."""
+
+    events: list[msgspec.Raw]
+    teams: dict[str, dict[str, Any]]
+    players: dict[str, list[dict[str, Any]]]
+
+
+class WyscoutAdapter:
+    """Maps Wyscout v2 events of a broadcast feed."""
+
+    provider = "wyscout"
+    source = "broadcast"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(Record).decode
+
+    def map(self, record: bytes, match: Match) -> Incoming:
+        """The canonical event of one record. Raises RejectedError with code and pointer."""
+        event = self._read(record)
+        period = PERIODS.get(PERIOD.get(event.match_period, ""))
+        if period is None:
+            raise RejectedError(
+                f"matchPeriod {event.match_period[:20]!r} is none of {', '.join(PERIOD)}",
+                code="unknown_period",
+                pointer="/matchPeriod",
+            )
+        tags = {tag.id for tag in event.tags}
+        kind = _kind(event, tags)
+        clock_s = round(period.begins_s + event.event_sec, 3)
+        team_id = str(event.team_id)
+        return Incoming(
+            match_id=match.match_id,
+            type=_strongest(kind.type, tags),
+            occurred_at=match.starts_at + timedelta(seconds=clock_s),
+            source_event_id=str(event.id),
+            team_id=team_id,
+            player_id=str(event.player_id) if event.player_id else None,
+            period=period.name,
+            clock_s=clock_s,
+            payload=_payload(event, kind, tags, home=team_id == match.home.id),
+        )
+
+    def read(self, path: Path) -> Feed:
+        """A file as Wyscout's open data has it, gzipped or not. Raises MalformedError naming the file and place."""
+        try:
+            raw = path.read_bytes()
+            file = msgspec.json.decode(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, type=File)
+            timed = [(*self._time(event), bytes(event)) for event in file.events]
+        except (OSError, EOFError, msgspec.MsgspecError, KeyError) as error:
+            raise MalformedError(f"{path.name} is not a Wyscout v2 file of one match: {error}") from error
+        if len(file.teams) != 2 or not timed:
+            raise MalformedError(
+                f"{path.name} has {len(file.teams)} teams and {len(timed)} events; 2 and more are needed"
+            )
+        return Feed(_declaration(file), timed, _periods(timed))
+
+    def _time(self, event: msgspec.Raw) -> tuple[str, float]:
+        record = self._decode(event)
+        period = PERIODS[PERIOD[record.match_period]]
+        return period.name, period.begins_s + record.event_sec
+
+    def _read(self, record: bytes) -> Record:
+        try:
+            return self._decode(record)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise RejectedError(f"not a Wyscout event: {str(error)[:200]}", code="malformed", pointer="") from error
+
+
+def _kind(event: Record, tags: set[int]) -> Kind:
+    """The record's own kind; sub-events that are not in the table may still say enough by a tag."""
+    if event.event_id == OFFSIDE:
+        return Kind("offside")
+    kind = KINDS.get(event.sub_event_id) if isinstance(event.sub_event_id, int) else None
+    if kind is not None:
+        return kind
+    if CLEARANCE in tags:
+        return Kind("clearance")
+    if INTERCEPTION in tags:
+        return Kind("interception")
+    raise RejectedError(
+        f"event {event.event_id}, sub-event {event.sub_event_id!r} has no counterpart in the vocabulary",
+        code="unmapped",
+        pointer="/subEventId",
+    )
+
+
+def _strongest(kind: str, tags: set[int]) -> str:
+    if OWN_GOAL in tags:
+        return "own_goal"
+    # The goalkeeper's save attempt carries the goal's tag too, and must not count.
+    if GOAL in tags and kind == "shot":
+        return "goal"
+    return next((card for tag, card in CARDS.items() if tag in tags), kind)
+
+
+def _payload(event: Record, kind: Kind, tags: set[int], *, home: bool) -> dict[str, Any]:
+    payload: dict[str, Any] = {"sub_type": kind.sub_type} if kind.sub_type is not None else {}
+    for position, x, y in zip(event.positions, ("x", "end_x"), ("y", "end_y"), strict=False):
+        side = 1 if home else -1
+        payload[x] = round((position.x - 50) * 1.05 * side, 2)
+        payload[y] = round((50 - position.y) * 0.68 * side, 2)
+    for tag in tags & BODY.keys():
+        payload["body_part"] = BODY[tag]
+    for tag in tags & FLAGS.keys():
+        payload[FLAGS[tag]] = True
+    if kind.type == "pass":
+        payload["accurate"] = 1801 in tags
+    elif kind.type == "duel":
+        payload["outcome"] = next((name for tag, name in DUEL.items() if tag in tags), None)
+    elif kind.type == "shot" and GOAL not in tags:
+        payload["outcome"] = _outcome(tags)
+    return payload
+
+
+def _outcome(tags: set[int]) -> str | None:
+    for tag in tags:
+        if 1201 <= tag <= 1209:
+            return "on_target"
+        if 1210 <= tag <= 1216:
+            return "wide"
+        if 1217 <= tag <= 1223:
+            return "woodwork"
+        if tag == 2101:
+            return "blocked"
+    return None
+
+
+def _declaration(file: File) -> dict[str, Any]:
+    """The first team of the file is the home side."""
+    home, away = ({"id": i, "name": _plain(t["team"]["name"])} for i, t in file.teams.items())
+    players = [
+        {"id": str(p["player"]["wyId"]), "name": _plain(p["player"]["shortName"]), "team_id": team_id}
+        for team_id, squad in file.players.items()
+        for p in squad
+    ]
+    return {"home": home, "away": away, "players": players}
+
+
+def _plain(name: str) -> str:
+    """Names in the files hold JSON escapes inside the text (`\\u00e9`)."""
+    try:
+        return msgspec.json.decode(b'"%b"' % name.encode(), type=str)
+    except msgspec.DecodeError:
+        return name
+
+
+def _periods(timed: list[tuple[str, float, bytes]]) -> list[tuple[str, float, float]]:
+    """Each period with its first and last second, in the order in which the file has them."""
+    spans: dict[str, float] = {}
+    for name, at_s, _ in timed:
+        spans[name] = max(spans.get(name, 0.0), at_s)
+    return [(name, float(PERIODS[name].begins_s), last_s) for name, last_s in spans.items()]

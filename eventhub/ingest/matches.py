@@ -1,0 +1,89 @@
+"""Declaring matches: `PUT /v1/matches/{match_id}` writes `match-registry`, from which every node knows it."""
+
+from datetime import UTC
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eventhub import topics, web
+from eventhub.errors import ConflictError, MalformedError, RejectedError
+from eventhub.events import Match, Moment, Name, Player, Team
+from eventhub.ingest.ports import Node
+from eventhub.record import Outgoing
+
+MAX_BYTES = 262_144
+MAX_PLAYERS = 200
+
+
+class Declaration(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of the request."""
+
+    home: Team
+    away: Team
+    starts_at: Moment
+    players: Annotated[list[Player], msgspec.Meta(max_length=MAX_PLAYERS)] = []
+    competition: Name | None = None
+
+
+_declaration = msgspec.json.Decoder(Declaration)
+_registered = msgspec.json.Decoder(Match)
+
+
+class Registry(dict[str, Match]):
+    """Every declared match by its id, folded from `match-registry`."""
+
+    def fold(self, match_id: str, value: bytes | None) -> None:
+        """Take one record of the topic."""
+        if value is None:
+            self.pop(match_id, None)
+        else:
+            self[match_id] = _registered.decode(value)
+
+
+async def put_match(node: Node, request: Request) -> Response:
+    """Declare a match; 201 when it is new, 200 when it was there (changed or the same).
+
+    `If-None-Match: *` declares only a new one: 412 with the declared match in `match` otherwise. Returns once this node
+    knows the match; others learn it from the same topic.
+    """
+    node.keys.check(request.headers.get("authorization"), "admin")
+    match_id = request.path_params["match_id"]
+    body = await web.read_body(request, MAX_BYTES)
+    known = node.registry.get(match_id)
+    if known is not None and request.headers.get("if-none-match") == "*":
+        error = ConflictError(f"match {match_id} is declared already, starting at {known.starts_at.isoformat()}")
+        return web.problem(error, match=known)
+    match = _match(match_id, body)
+    if match != known:
+        record = Outgoing(match_id.encode(), msgspec.json.encode(match), [])
+        partition = node.partitioner(match_id)
+        await node.writer.append(topics.REGISTRY, partition, [record], timeout_s=node.limits.ack_timeout_s)
+        await node.registry_caught_up()
+    return web.reply(match, 201 if known is None else 200)
+
+
+def _match(match_id: str, body: bytes) -> Match:
+    try:
+        told = _declaration.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedError(f"the match cannot be read: {str(error)[:200]}") from error
+    if told.home.id == told.away.id:
+        raise RejectedError(f"both sides are {told.home.id!r}", code="unknown_team", pointer="/away/id")
+    sides = {told.home.id, told.away.id}
+    for index, player in enumerate(told.players):
+        if player.team_id not in sides:
+            raise RejectedError(
+                f"player {player.id!r} is of team {player.team_id!r}, which does not play",
+                code="unknown_team",
+                pointer=f"/players/{index}/team_id",
+            )
+    return Match(
+        match_id=match_id,
+        home=told.home,
+        away=told.away,
+        starts_at=told.starts_at.astimezone(UTC),
+        players=told.players,
+        competition=told.competition,
+    )
