@@ -1,0 +1,129 @@
+"""Delivery, step 3 of the path: tail ▶ hub ▶ connection, on every node, and reads of what passed.
+
+Live delivery needs only the log: it fans out from memory, and history is asked only for what memory no longer holds.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from starlette.routing import BaseRoute
+
+from eventhub.delivery.channels import Channels
+from eventhub.delivery.connection import DRAIN_CODE, Connection
+from eventhub.delivery.feed import Feed, Limits
+from eventhub.delivery.hub import Hub
+from eventhub.delivery.past import Past
+from eventhub.delivery.ports import Check, History, Log, Principal, Registry, Seeds
+from eventhub.delivery.reads import Reads
+from eventhub.delivery.ring import Ring
+from eventhub.delivery.sheets import Sheets
+from eventhub.delivery.socket import stream_route
+from eventhub.delivery.tail import Tail
+from eventhub.errors import UnavailableError
+
+__all__ = ["Delivery", "Limits"]
+
+
+class Delivery:
+    """One node's delivery. `open`, then `run` under the caller's supervision, `drain` and `close`."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        history: History,
+        seeds: Seeds,
+        registry: Registry,
+        check: Check,
+        node: str,
+        limits: Limits | None = None,
+        mode: Callable[[], str] = lambda: "normal",
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._seeds = seeds
+        self._limits = limits = limits or Limits()
+        channels = Channels(registry, log.partition_of)
+        ring = Ring(limits.ring_bytes, log.partition_of)
+        sheets = Sheets(log, registry)
+        hub = Hub(log, registry, channels, window_s=limits.window_s)
+        self.tail = Tail(log, ring, sheets, hub)
+        self._feed = Feed(
+            node=node,
+            source=log,
+            channels=channels,
+            ring=ring,
+            sheets=sheets,
+            hub=hub,
+            past=Past(log, history, ring, hub),
+            check=check,
+            limits=limits,
+            mode=mode,
+            jitter=jitter,
+        )
+        self._reads = Reads(self._opened, registry)
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._open = self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Caught up with the log as it was at start, and not draining."""
+        return self.tail.caught_up.is_set() and not self._draining
+
+    @property
+    def connections(self) -> int:
+        """How many clients there are."""
+        return len(self._connections)
+
+    def routes(self) -> list[BaseRoute]:
+        """The stream and the GET routes; before `open` they answer 503."""
+        return [stream_route(self._feed.check, self._enter, self._leave), *self._reads.routes()]
+
+    async def open(self) -> None:
+        """Read the seeds, then note where the tail starts. Raises what the ports raise."""
+        self._feed.sheets.seed(*await self._seeds.read())
+        await self.tail.open(self._limits.tail_back_s)
+        self._open = True
+
+    async def run(self) -> None:
+        """Read the log for ever; ends only by cancellation."""
+        await self.tail.run()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new clients, and send the ones here away, spread over `timeout_s` seconds."""
+        self._draining = True
+        leaving = list(self._connections)
+        for number, connection in enumerate(leaving):
+            await asyncio.sleep(timeout_s / 2 / len(leaving) if number else 0)
+            connection.send_away(DRAIN_CODE, "draining")
+        try:
+            async with asyncio.timeout(timeout_s / 2):
+                while self._connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            pass
+
+    async def close(self) -> None:
+        """End every connection that is left; does not wait for the clients."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.send_away(DRAIN_CODE, "closing")
+
+    def _opened(self) -> Feed:
+        if not self._open:
+            raise UnavailableError("the node has not reached the log yet", retry_after_s=self._limits.retry_after_s)
+        return self._feed
+
+    def _enter(self, principal: Principal | None) -> Connection:
+        feed = self._opened()
+        if self._draining:
+            raise UnavailableError("this node is draining; connect to another", retry_after_s=1)
+        connection = Connection(feed, principal)
+        self._connections.add(connection)
+        return connection
+
+    def _leave(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._empty.set()

@@ -1,0 +1,216 @@
+"""One client of the stream: its commands, its subscriptions, its heartbeat (path: connection).
+
+Knows nothing of the server that carries it: messages come in through `handle`, frames go out through the outbox.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from eventhub.delivery import messages
+from eventhub.delivery.feed import Feed
+from eventhub.delivery.messages import Connect, Frame, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
+from eventhub.delivery.outbox import Outbox
+from eventhub.delivery.ports import Principal
+from eventhub.delivery.resume import Follower
+from eventhub.delivery.view import View, view_of
+from eventhub.errors import EventhubError, ForbiddenError, LimitError, MalformedError, TooLargeError, UnauthorizedError
+
+log = structlog.get_logger(__name__)
+SLOW_CODE = 3008
+DRAIN_CODE = 3001
+BEAT = 0.9
+"""A heartbeat after this part of `ping_s`, so that it is there in time."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Connection:
+    """A client from its handshake to its close. `principal`: whom the handshake's token named, if there was one."""
+
+    def __init__(self, feed: Feed, principal: Principal | None = None, *, now: Callable[[], datetime] = _now) -> None:
+        self.session = secrets.token_hex(8)
+        self.outbox = Outbox(feed.limits.queue_bytes, on_overflow=self._overflow)
+        self._feed, self._limits, self._now = feed, feed.limits, now
+        self._principal = principal
+        self._followers: dict[str, Follower] = {}
+        self._catching: dict[str, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Start its clocks: the deadline for `connect`, then heartbeats."""
+        later = asyncio.get_running_loop().call_later
+        if self._principal is None:
+            self._timer = later(self._limits.auth_deadline_s, self._unconnected)
+        else:
+            self._timer = later(self._limits.ping_s * BEAT, self._beat)
+
+    def end(self) -> None:
+        """The client is gone: leave everything. Doing it twice does nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._catching.values():
+            task.cancel()
+        for follower in self._followers.values():
+            follower.leave()
+        self._followers.clear()
+        self.outbox.finish([], DRAIN_CODE, "ended", timeout_s=0)
+
+    def handle(self, text: str | bytes) -> None:
+        """Take a frame of the client: one command a line. Answers go to the outbox; never waits, never raises."""
+        lines = (text.encode() if isinstance(text, str) else text).split(b"\n")
+        if sum(map(len, lines)) > self._limits.message_bytes:
+            return self.refuse(TooLargeError(f"a message has at most {self._limits.message_bytes} bytes"))
+        for line in lines:
+            if self.outbox.closed:
+                return None
+            if line.strip():
+                self._command(line)
+        return None
+
+    def refuse(self, error: EventhubError, command_id: Id = None) -> None:
+        """Tell an error that ends the connection, and close with its code."""
+        last = [Frame([messages.refusal(command_id, error)])]
+        self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
+
+    def send_away(self, code: int, reason: str) -> None:
+        """Ask the client to reconnect after the cursors of what it was sent, and close."""
+        in_ms = round(self._feed.jitter() * 1000)
+        last = [Frame([messages.reconnect(in_ms, self._cursors())])]
+        self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
+
+    def _command(self, line: bytes) -> None:
+        command_id: Id = None
+        try:
+            command = messages.command(line)
+            command_id = command.id
+            if isinstance(command, Connect):
+                self._connect(command)
+            elif self._principal is None:
+                raise UnauthorizedError("send `connect` with a token first")
+            elif isinstance(command, Refresh):
+                self._refresh(command, self._principal)
+            elif isinstance(command, Subscribe):
+                self._subscribe(command)
+            else:
+                self._unsubscribe(command)
+        except InvalidError as error:
+            self._send(messages.refusal(error.command_id, error))
+        except (UnauthorizedError, MalformedError) as error:
+            if error.name == error.code:
+                self.refuse(error, command_id)
+            else:
+                self._send(messages.refusal(command_id, error))
+        except EventhubError as error:
+            self._send(messages.refusal(command_id, error))
+
+    def _connect(self, command: Connect) -> None:
+        if command.token is not None:
+            self._principal = self._feed.check(command.token)
+        if self._principal is None:
+            raise UnauthorizedError("connect needs a token")
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._limits.ping_s * BEAT, self._beat)
+        names = ("teams", "matches", "message_bytes")
+        self._send(
+            messages.encode(
+                id=command.id,
+                type="connected",
+                session=self.session,
+                node=self._feed.node,
+                ping_s=self._limits.ping_s,
+                mode=self._feed.mode(),
+                limits={name: getattr(self._limits, name) for name in names},
+            )
+        )
+
+    def _refresh(self, command: Refresh, known: Principal) -> None:
+        try:
+            principal = self._feed.check(command.token)
+        except UnauthorizedError as error:
+            # The token that the client came with still holds.
+            return self._send(messages.refusal(command.id, error))
+        if principal.user != known.user:
+            raise ForbiddenError("the new token names another user; open another connection for it")
+        self._principal = principal
+        self._send(messages.encode(id=command.id, type="refreshed", expires_at=principal.expires_at))
+        return None
+
+    def _subscribe(self, command: Subscribe) -> None:
+        try:
+            view = view_of(command.lanes, command.types)
+            wanted = command.wanted()
+        except MalformedError as error:
+            raise InvalidError(error.detail, command.id) from error
+        for one in wanted:
+            try:
+                self._follow(one, view, command.id)
+            except EventhubError as error:
+                self._send(messages.refusal(command.id, error, one.channel))
+
+    def _follow(self, wanted: Wanted, view: View, command_id: Id) -> None:
+        name = self._feed.channels.name(wanted.channel)
+        channel = str(name)
+        if channel in self._followers:
+            raise LimitError(f"channel {channel} is subscribed already; unsubscribe first", code="already_subscribed")
+        limit = self._limits.teams if name.kind == "team" else self._limits.matches
+        if sum(f.name.kind == name.kind for f in self._followers.values()) >= limit:
+            raise LimitError(f"{limit} {name.kind} channels are subscribed, no more are allowed; unsubscribe from one")
+        follower = Follower(self._feed, self.outbox, name, view, wanted, command_id)
+        self._followers[channel] = follower
+        if not follower.join():
+            task = asyncio.create_task(self._catch_up(channel, follower, command_id), name=f"catch-up {channel}")
+            self._catching[channel] = task
+
+    async def _catch_up(self, channel: str, follower: Follower, command_id: Id) -> None:
+        try:
+            await follower.catch_up()
+        except TimeoutError:
+            self.send_away(SLOW_CODE, "slow")
+        except Exception as error:
+            named = error if isinstance(error, EventhubError) else EventhubError("catching up failed; it was logged")
+            if named is not error:
+                log.error("catching up failed", channel=channel, exc_info=error)
+            named.retry_after_s = named.retry_after_s or self._limits.retry_after_s
+            self._followers.pop(channel, None)
+            self._send(messages.refusal(command_id, named, channel))
+        finally:
+            # After an unsubscribe, another task may have this place already.
+            if self._catching.get(channel) is asyncio.current_task():
+                del self._catching[channel]
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        follower = self._followers.pop(command.channel, None)
+        task = self._catching.pop(command.channel, None)
+        if task is not None:
+            task.cancel()
+        if follower is not None:
+            follower.leave()
+        self._send(messages.encode(id=command.id, type="unsubscribed", channel=command.channel))
+
+    def _beat(self) -> None:
+        principal = self._principal
+        ended = principal and principal.expires_at + timedelta(seconds=self._limits.token_grace_s) < self._now()
+        if ended:
+            return self.refuse(UnauthorizedError("the token has ended; connect with a new one, or `refresh` in time"))
+        self._send(messages.heartbeat(self._now(), self._cursors()))
+        self._timer = asyncio.get_running_loop().call_later(self._limits.ping_s * BEAT, self._beat)
+        return None
+
+    def _unconnected(self) -> None:
+        self.refuse(UnauthorizedError(f"no `connect` within {self._limits.auth_deadline_s:g} s"))
+
+    def _overflow(self) -> None:
+        self.send_away(SLOW_CODE, "slow")
+
+    def _cursors(self) -> dict[str, str]:
+        return {channel: f.cursor() for channel, f in self._followers.items() if f.answered}
+
+    def _send(self, message: bytes) -> None:
+        self.outbox.put(Frame([message]))

@@ -1,0 +1,49 @@
+"""What every connection of a node shares: the parts of delivery, and its limits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eventhub.delivery.channels import Channels
+from eventhub.delivery.hub import Hub
+from eventhub.delivery.past import Past
+from eventhub.delivery.ports import Check, Log
+from eventhub.delivery.ring import Ring
+from eventhub.delivery.sheets import Sheets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds and times of delivery; names carry their units."""
+
+    tail_back_s: float = 600
+    ring_bytes: int = 268_435_456
+    window_s: float = 0.02
+    queue_bytes: int = 4_194_304
+    message_bytes: int = 65_536
+    page_events: int = 500
+    ping_s: float = 25
+    auth_deadline_s: float = 10
+    drain_deadline_s: float = 30
+    close_timeout_s: float = 5
+    retry_after_s: float = 2
+    token_grace_s: float = 86_400
+    """How long past its end the token of an open connection is honoured."""
+    teams: int = 10
+    matches: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """The parts that serve subscribers. `mode` names the node's mode now; `jitter` gives numbers in [0, 1)."""
+
+    node: str
+    source: Log
+    channels: Channels
+    ring: Ring
+    sheets: Sheets
+    hub: Hub
+    past: Past
+    check: Check
+    limits: Limits
+    mode: Callable[[], str]
+    jitter: Callable[[], float]

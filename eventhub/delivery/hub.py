@@ -1,0 +1,214 @@
+"""The hub: from the tail to every subscriber of a channel, without knowing what a client is (path: hub).
+
+A message is built once per event and channel, a frame once per channel, view and window, shared by all its
+subscribers. A channel that was idle for a window flushes at once, a busy one waits its window out, and a critical
+event flushes at once with everything pending before it: within a channel nothing follows something of higher offset.
+Nothing here waits for a client: `deliver` must only take the frame.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from eventhub.delivery import messages
+from eventhub.delivery.channels import MATCH, TEAM, Channels, Name
+from eventhub.delivery.cursor import pairs
+from eventhub.delivery.messages import Frame
+from eventhub.delivery.ports import Log, Registry
+from eventhub.delivery.view import ALL, View
+from eventhub.record import LogRecord
+
+MAX_VIEWS = 32
+Deliver = Callable[[Frame], object]
+
+
+class _Audience:
+    """The subscribers of one view of one channel, and what is due to them."""
+
+    __slots__ = ("due", "first", "flushed_at", "passing", "pending", "size", "subscribers", "urgent", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.subscribers: dict[object, Deliver] = {}
+        self.pending: list[bytes] = []
+        self.size = 0
+        self.first: dict[int, int] = {}
+        self.urgent = False
+        self.flushed_at = float("-inf")
+        self.due: asyncio.TimerHandle | None = None
+        self.passing: dict[str, bool] = {}
+
+
+class _Channel:
+    __slots__ = ("audiences", "head", "name")
+
+    def __init__(self, name: Name, head: bytes) -> None:
+        self.name = name
+        self.head = head
+        self.audiences: dict[View, _Audience] = {}
+
+
+class Hub:
+    """Channels with their subscribers. One event loop; every method but `reached` is synchronous."""
+
+    def __init__(self, source: Log, registry: Registry, channels: Channels, *, window_s: float) -> None:
+        self.seen: dict[int, int] = {}
+        self._source = source
+        self._registry = registry
+        self._channels = channels
+        self._window_s = window_s
+        self._matches: dict[str, _Channel] = {}
+        self._teams: dict[str, _Channel] = {}
+        self._touched: dict[_Audience, None] = {}
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def begin(self, start: dict[int, int]) -> None:
+        """Per partition the first offset that will be published."""
+        self.seen = {partition: offset - 1 for partition, offset in start.items()}
+
+    def publish(self, records: Iterable[LogRecord]) -> None:
+        """Take a batch, offsets ascending within a partition; what is due goes out at its end."""
+        for record in records:
+            if record.value is not None:
+                channel = self._matches.get(record.match_id)
+                if channel is not None:
+                    self._put(channel, record, record.offset)
+                if self._teams:
+                    self._put_teams(record)
+            # Only now: while one channel has the record, `flushed` of another must not count it.
+            self.seen[record.partition] = record.offset
+        if self._touched:
+            now = asyncio.get_running_loop().time()
+            for audience in self._touched:
+                self._settle(audience, now)
+            self._touched.clear()
+        if self._waiters:
+            self._wake()
+
+    def view_for(self, name: Name, view: View) -> View:
+        """The view that a subscriber gets: beyond 32 views of a channel, the next wider one, which is all of it."""
+        channel = self._find(name)
+        known = channel is None or view in channel.audiences or len(channel.audiences) < MAX_VIEWS
+        return view if known else ALL
+
+    def flushed(self, name: Name, view: View, partition: int) -> int:
+        """The last offset up to which everything that the view lets pass has gone out to its subscribers."""
+        audience = self._audience(name, view)
+        seen = self.seen[partition]
+        return seen if audience is None else audience.first.get(partition, seen + 1) - 1
+
+    def flush(self, name: Name, view: View) -> None:
+        """Send what is pending now, ahead of its window."""
+        audience = self._audience(name, view)
+        if audience is not None:
+            self._flush(audience, asyncio.get_running_loop().time())
+
+    def join(self, name: Name, view: View, subscriber: object, deliver: Deliver) -> None:
+        """From the next frame on, the subscriber gets all that comes after `flushed`."""
+        channel = self._find(name)
+        if channel is None:
+            channel = self._table(name)[name.subject] = _Channel(name, self._head(name))
+        audience = channel.audiences.get(view)
+        if audience is None:
+            audience = channel.audiences[view] = _Audience(view)
+        audience.subscribers[subscriber] = deliver
+
+    def leave(self, name: Name, view: View, subscriber: object) -> None:
+        """The opposite of `join`; leaving twice does nothing. Never from within `deliver`."""
+        channel = self._find(name)
+        audience = channel.audiences.get(view) if channel is not None else None
+        if channel is None or audience is None:
+            return
+        audience.subscribers.pop(subscriber, None)
+        if not audience.subscribers:
+            if audience.due is not None:
+                audience.due.cancel()
+            del channel.audiences[view]
+        if not channel.audiences:
+            del self._table(name)[name.subject]
+
+    async def reached(self, partition: int, offset: int) -> None:
+        """Wait until this offset was published."""
+        if self.seen[partition] < offset:
+            future = asyncio.get_running_loop().create_future()
+            self._waiters.append((partition, offset, future))
+            await future
+
+    def _put(self, channel: _Channel, record: LogRecord, place: str | int) -> None:
+        kind = record.kind
+        message: bytes | None = None
+        for audience in channel.audiences.values():
+            passes = audience.passing.get(kind)
+            if passes is None:
+                passes = audience.passing[kind] = audience.view.passes(kind)
+            if not passes:
+                continue
+            if message is None:
+                message = messages.event(channel.head, place, record.value or b"")
+            if audience.size + len(message) > messages.FRAME_BYTES:
+                self._flush(audience, asyncio.get_running_loop().time())
+            audience.first.setdefault(record.partition, record.offset)
+            audience.pending.append(message)
+            audience.size += len(message) + 1
+            audience.urgent = audience.urgent or kind[:1] == "c"
+            self._touched[audience] = None
+
+    def _put_teams(self, record: LogRecord) -> None:
+        match = self._registry.get(record.match_id)
+        if match is None:
+            return
+        for team_id in {match.home.id, match.away.id}:
+            channel = self._teams.get(team_id)
+            if channel is not None:
+                seen = {p: self.seen[p] for p in self._channels.groups(channel.name)}
+                seen[record.partition] = record.offset
+                self._put(channel, record, pairs(seen))
+
+    def _settle(self, audience: _Audience, now: float) -> None:
+        if not audience.pending:
+            return
+        if audience.urgent or now - audience.flushed_at >= self._window_s:
+            self._flush(audience, now)
+        elif audience.due is None:
+            loop = asyncio.get_running_loop()
+            at = audience.flushed_at + self._window_s
+            audience.due = loop.call_at(at, self._flush, audience, at)
+
+    def _flush(self, audience: _Audience, now: float) -> None:
+        if audience.due is not None:
+            audience.due.cancel()
+            audience.due = None
+        if not audience.pending:
+            return
+        frame = Frame(audience.pending)
+        # A subscriber that refuses the frame asks `flushed` for its cursor, so that must not have moved yet.
+        for deliver in audience.subscribers.values():
+            deliver(frame)
+        audience.pending = []
+        audience.size = 0
+        audience.first.clear()
+        audience.urgent = False
+        audience.flushed_at = now
+
+    def _wake(self) -> None:
+        waiting = []
+        for waiter in self._waiters:
+            partition, offset, future = waiter
+            if self.seen[partition] < offset and not future.done():
+                waiting.append(waiter)
+            elif not future.done():
+                future.set_result(None)
+        self._waiters = waiting
+
+    def _head(self, name: Name) -> bytes:
+        head = messages.prefix(str(name), self._source.epoch)
+        return head + b"%d." % self._source.partition_of(name.subject) if name.kind == MATCH else head
+
+    def _table(self, name: Name) -> dict[str, _Channel]:
+        return self._teams if name.kind == TEAM else self._matches
+
+    def _find(self, name: Name) -> _Channel | None:
+        return self._table(name).get(name.subject)
+
+    def _audience(self, name: Name, view: View) -> _Audience | None:
+        channel = self._find(name)
+        return None if channel is None else channel.audiences.get(view)

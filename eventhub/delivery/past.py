@@ -1,0 +1,121 @@
+"""The past of one match, page by page: the ring, else history up to its progress, else the log itself.
+
+Sources join only where they overlap: what history has not stored yet and the ring no longer holds is read from the log.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+
+from eventhub.delivery.hub import Hub
+from eventhub.delivery.ports import History, Log, LogRecord
+from eventhub.delivery.ring import Ring
+from eventhub.delivery.view import ALL, View
+from eventhub.errors import EventhubError, UnavailableError
+
+
+class Entry(NamedTuple):
+    """An event: its log offset and the log record's value."""
+
+    offset: int
+    value: bytes
+
+
+class Page(NamedTuple):
+    """Every wanted event of the match in (after, upto], ascending."""
+
+    entries: list[Entry]
+    upto: int
+
+
+class GoneError(EventhubError):
+    """Neither history nor the log has what lies after this cursor."""
+
+    code, title, status = "gone", "No longer there", 410
+
+
+class _Class(msgspec.Struct):
+    type: str
+    lane: str
+
+
+_decode_class = msgspec.json.Decoder(_Class).decode
+
+
+class Past:
+    """Reads what came after an offset in one match."""
+
+    def __init__(self, source: Log, history: History, ring: Ring, hub: Hub) -> None:
+        self._source, self._history, self._ring, self._hub = source, history, ring, hub
+
+    async def page(self, match_id: str, after: int, limit: int, view: View) -> Page:
+        """The next events above `after`, of at most `limit` looked at; `upto` is above `after` unless at the end.
+
+        May reach beyond this node's tail, when history does. Blocks for Postgres and Kafka within their deadlines.
+        Raises GoneError, or UnavailableError when neither answers.
+        """
+        partition = self._source.partition_of(match_id)
+        if self._ring.covers(match_id, after):
+            records = self._ring.after(match_id, after, limit)
+            upto = records[-1].offset if len(records) == limit else max(after, self._hub.seen[partition])
+            return Page(held(records, view), upto)
+        try:
+            stored = await self._stored(match_id, partition, after, limit, view)
+        except UnavailableError:
+            return await self._scanned(match_id, partition, after, limit, view, history_down=True)
+        if stored.upto > after:
+            return stored
+        return await self._scanned(match_id, partition, after, limit, view, history_down=False)
+
+    async def _stored(self, match_id: str, partition: int, after: int, limit: int, view: View) -> Page:
+        complete = await self._history.progress(partition) - 1
+        if complete <= after:
+            return Page([], after)
+        types = sorted(view.types or ())
+        rows = await self._history.page(match_id, after=after, limit=limit, types=types)
+        upto = min(rows[-1].offset, complete) if len(rows) == limit else complete
+        return Page([Entry(r.offset, r.body) for r in rows if r.offset <= upto and _wanted(r.body, view)], upto)
+
+    async def _scanned(
+        self, match_id: str, partition: int, after: int, limit: int, view: View, *, history_down: bool
+    ) -> Page:
+        beginning = (await self._source.beginnings())[partition]
+        if beginning > after + 1:
+            where = f"the log begins at offset {beginning}, wanted is {after + 1} of partition {partition}"
+            if history_down:
+                raise UnavailableError(f"history is down and {where}; try again", retry_after_s=5)
+            raise GoneError(f"{where}, and history does not have it")
+        # The ring may have evicted more meanwhile; the next page looks again.
+        end = self._ring.start(partition)
+        if end <= after + 1:
+            return Page([], after)
+        found: list[LogRecord] = []
+        batches = self._source.read(partition, after + 1, end)
+        try:
+            async for batch in batches:
+                found += [r for r in batch if r.match_id == match_id and r.value is not None]
+                if len(found) >= limit:
+                    return Page(held(found, view), max(found[-1].offset, batch[-1].offset))
+        finally:
+            await _close(batches)
+        return Page(held(found, view), end - 1)
+
+
+def held(records: list[LogRecord], view: View) -> list[Entry]:
+    """The records that the view lets pass, as entries."""
+    return [Entry(r.offset, r.value or b"") for r in records if view == ALL or view.passes(r.kind)]
+
+
+def _wanted(body: bytes, view: View) -> bool:
+    if view == ALL:
+        return True
+    event = _decode_class(body)
+    return view.wants(event.lane, event.type)
+
+
+async def _close(batches: AsyncIterator[list[LogRecord]]) -> None:
+    # A generator left half read would keep its client to the log until it is collected.
+    close = getattr(batches, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,127 @@
+"""The GET routes of delivery: match sheets, and the events of a match in log order."""
+
+from collections.abc import Callable
+from datetime import UTC, date
+from typing import get_args
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from eventhub.auth import bearer
+from eventhub.delivery.cursor import Cursor, bad_cursor, parse
+from eventhub.delivery.feed import Feed
+from eventhub.delivery.past import Entry
+from eventhub.delivery.ports import Registry
+from eventhub.delivery.view import View, view_of
+from eventhub.errors import MalformedError, NotFoundError
+from eventhub.events import Match, Status
+from eventhub.web import JSON
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+
+
+class Reads:
+    """Answers from memory, history and the log. Every call needs an access token and raises EventhubError."""
+
+    def __init__(self, feed: Callable[[], Feed], registry: Registry) -> None:
+        self._feed_now = feed
+        self._registry = registry
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes."""
+        return [
+            Route("/v1/matches", self.matches, methods=["GET"], name="matches"),
+            Route("/v1/matches/{match_id}", self.match, methods=["GET"], name="match"),
+            Route("/v1/matches/{match_id}/events", self.events, methods=["GET"], name="match-events"),
+        ]
+
+    async def matches(self, request: Request) -> Response:
+        """Sheets of the matches that fit `status`, `date` (UTC day of the start) and `competition`, by start."""
+        feed = self._authorized(request)
+        status = request.query_params.get("status")
+        if status is not None and status not in get_args(Status):
+            raise MalformedError(f"there is no status {status[:40]!r}; it is one of {', '.join(get_args(Status))}")
+        day = _day(request.query_params.get("date"))
+        competition = request.query_params.get("competition")
+
+        def fits(match: Match) -> bool:
+            on_day = day is None or match.starts_at.astimezone(UTC).date() == day
+            return on_day and (competition is None or match.competition == competition)
+
+        found = sorted(filter(fits, self._registry.values()), key=lambda m: (m.starts_at, m.match_id))
+        sheets = [feed.sheets.of(m.match_id) for m in found]
+        bodies = [sheet.body for sheet in sheets if status is None or sheet.status == status]
+        return Response(b'{"items":[%s]}' % b",".join(bodies), media_type=JSON)
+
+    async def match(self, request: Request) -> Response:
+        """The sheet of a match."""
+        feed = self._authorized(request)
+        return Response(feed.sheets.of(self._known(request)).body, media_type=JSON)
+
+    async def events(self, request: Request) -> Response:
+        """A page of a match's events, each as it is on the log, with its cursor added."""
+        feed = self._authorized(request)
+        match_id = self._known(request)
+        partition = feed.source.partition_of(match_id)
+        limit = _limit(request.query_params.get("limit"))
+        names = [name for given in request.query_params.getlist("type") for name in given.split(",") if name]
+        after = _after(request.query_params.get("cursor"), feed.source.epoch, partition)
+        entries = await _collect(feed, match_id, after, limit + 1, view_of([], names))
+        cursors = [str(Cursor(feed.source.epoch, {partition: entry.offset})).encode() for entry in entries[:limit]]
+        pairs = zip(entries, cursors, strict=False)
+        # The event's bytes stay as they are; the cursor is written into their end.
+        items = b",".join(b'%s,"cursor":"%s"}' % (entry.value.rstrip()[:-1], cursor) for entry, cursor in pairs)
+        following = b'"%s"' % cursors[-1] if len(entries) > limit else b"null"
+        return Response(b'{"items":[%s],"next_cursor":%s}' % (items, following), media_type=JSON)
+
+    def _authorized(self, request: Request) -> Feed:
+        feed = self._feed_now()
+        feed.check(bearer(request.headers.get("authorization")))
+        return feed
+
+    def _known(self, request: Request) -> str:
+        match_id: str = request.path_params["match_id"]
+        if match_id not in self._registry:
+            raise NotFoundError(f"there is no match {match_id[:80]!r}; it was not declared", code="unknown_match")
+        return match_id
+
+
+async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> list[Entry]:
+    found: list[Entry] = []
+    partition = feed.source.partition_of(match_id)
+    while len(found) < count:
+        page = await feed.past.page(match_id, after, count, view)
+        found += page.entries
+        if page.upto <= after or page.upto >= feed.hub.seen[partition]:
+            break
+        after = page.upto
+    return found[:count]
+
+
+def _after(text: str | None, epoch: str, partition: int) -> int:
+    if text is None:
+        return -1
+    cursor = parse(text)
+    if cursor.epoch != epoch:
+        raise MalformedError("the log was begun anew since this cursor; start without one", code="epoch_changed")
+    if partition not in cursor.seen:
+        raise bad_cursor(text, "it is of another match")
+    return cursor.seen[partition]
+
+
+def _limit(text: str | None) -> int:
+    limit = int(text) if text is not None and text.isascii() and text.isdigit() else DEFAULT_LIMIT
+    if (text is not None and text != str(limit)) or not 1 <= limit <= MAX_LIMIT:
+        raise MalformedError(f"limit is {text!r}; it is a number from 1 to {MAX_LIMIT}", pointer="/limit")
+    return limit
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, date)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"date is {text[:40]!r}; it is written as 2026-05-30", pointer="/date") from error

@@ -1,0 +1,254 @@
+"""Catching a subscriber up, and joining it to its channel without a gap or a duplicate (path: connection).
+
+Every match of the channel has a place up to which everything is sent or folded into the state that was sent. Pages
+are merged by offset within a partition and never pass what the channel has flushed; the last step, from the ring up
+to `flushed` and into the shared subscribers, is synchronous, so that nothing can come between.
+"""
+
+import asyncio
+from heapq import merge
+
+from eventhub.delivery import messages
+from eventhub.delivery.channels import MATCH, Name
+from eventhub.delivery.cursor import Cursor, bad_cursor, pairs, parse
+from eventhub.delivery.feed import Feed
+from eventhub.delivery.messages import Frame, Id, Wanted
+from eventhub.delivery.outbox import Outbox
+from eventhub.delivery.past import Entry, GoneError, held
+from eventhub.delivery.view import View
+from eventhub.errors import UnavailableError
+
+
+class Follower:
+    """One channel of one connection: first catching up, then `live`."""
+
+    def __init__(self, feed: Feed, outbox: Outbox, name: Name, view: View, wanted: Wanted, command_id: Id) -> None:
+        """Decide where to start. Raises MalformedError with the code `bad_cursor`."""
+        self.name = name
+        self.view = feed.hub.view_for(name, view)
+        self.live = False
+        self._feed, self._outbox = feed, outbox
+        self._id = command_id
+        self._head: list[bytes] = []
+        self._answered = False
+        self._resets = 0
+        self._prefix = messages.prefix(str(name), feed.source.epoch)
+        self._start: dict[str, int] = {}
+        self._upto: dict[str, int] = {}
+        self._buffer: dict[str, list[Entry]] = {}
+        self._floor: dict[int, int] = {}
+        self._begin(wanted)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has been told that it is subscribed."""
+        return self._answered
+
+    def cursor(self) -> str:
+        """Everything up to here was sent."""
+        places = self._floor
+        if self.live:
+            groups = self._feed.channels.groups(self.name)
+            places = {p: self._feed.hub.flushed(self.name, self.view, p) for p in groups}
+        return str(Cursor(self._feed.source.epoch, places))
+
+    def join(self) -> bool:
+        """The last step: what the ring has up to the channel's last flush, then live. False: more must be fetched."""
+        hub = self._feed.hub
+        groups = self._groups()
+        if self._ahead(groups):
+            return False
+        for partition, matches in groups.items():
+            # A state may hold what is still pending here; it must not go out to us afterwards.
+            if max(self._start[m] for m in matches) > hub.flushed(self.name, self.view, partition):
+                hub.flush(self.name, self.view)
+        rest: dict[int, list[Entry]] = {}
+        for partition, matches in groups.items():
+            entries = self._remaining(partition, matches)
+            if entries is None:
+                return False
+            rest[partition] = entries
+        sizes = [len(entry.value) for entries in rest.values() for entry in entries]
+        if len(sizes) > self._feed.limits.page_events or sum(sizes) * 4 > self._outbox.room_bytes:
+            return False
+        for partition, entries in rest.items():
+            self._emit(partition, entries)
+        self._send_head()
+        if not self._outbox.closed:
+            hub.join(self.name, self.view, self, self._outbox.put)
+            self.live = True
+            self._buffer.clear()
+        return True
+
+    async def catch_up(self) -> None:
+        """Page by page until `join` succeeds or the connection ends; waits for the client between pages.
+
+        Raises UnavailableError when neither history nor the log can be read, TimeoutError when the client does not
+        take what it asked for.
+        """
+        while not self._outbox.closed:
+            try:
+                if await self._step():
+                    return
+            except GoneError as error:
+                # The state itself lies before what is left: only aggregation can mend that, with a newer one.
+                if self._resets:
+                    raise UnavailableError(error.detail, retry_after_s=self._feed.limits.retry_after_s) from error
+                self._reset("gone")
+            await asyncio.sleep(0)
+            await self._outbox.drained(self._feed.limits.drain_deadline_s)
+
+    def leave(self) -> None:
+        """Stop following."""
+        self._feed.hub.leave(self.name, self.view, self)
+        self.live = False
+
+    def _begin(self, wanted: Wanted) -> None:
+        cursor = None if wanted.cursor is None else self._parse(wanted.cursor)
+        if cursor is not None and cursor.epoch != self._feed.source.epoch:
+            self._reset("epoch_changed")
+        elif cursor is not None:
+            place = cursor.seen.get
+            self._place({m: place(p, -1) for p, matches in self._matches().items() for m in matches})
+            self._answer(recovered=True)
+        elif wanted.start is not None:
+            self._place({m: -1 for matches in self._matches().values() for m in matches})
+            self._answer(recovered=True)
+        else:
+            sheets = self._from_sheets()
+            self._answer(recovered=False)
+            self._head += [messages.state(str(self.name), self.cursor(), sheet) for sheet in sheets]
+
+    def _parse(self, text: str) -> Cursor:
+        cursor = parse(text)
+        if cursor.epoch == self._feed.source.epoch:
+            if max(cursor.seen) >= self._feed.source.partitions:
+                raise bad_cursor(text, "it names a partition that does not exist")
+            if self.name.kind == MATCH and cursor.seen.keys() != self._matches().keys():
+                raise bad_cursor(text, f"it is not one of channel {self.name}")
+        return cursor
+
+    def _matches(self) -> dict[int, list[str]]:
+        return self._feed.channels.groups(self.name)
+
+    def _groups(self) -> dict[int, list[str]]:
+        # A match that was declared since had no events before.
+        groups = self._matches()
+        for partition, matches in groups.items():
+            self._floor.setdefault(partition, -1)
+            for match_id in matches:
+                self._start.setdefault(match_id, -1)
+                self._upto.setdefault(match_id, -1)
+        return groups
+
+    def _place(self, start: dict[str, int]) -> None:
+        self._start, self._upto = dict(start), dict(start)
+        self._buffer.clear()
+        self._floor = {p: min(start[m] for m in matches) for p, matches in self._matches().items()}
+
+    def _from_sheets(self) -> list[bytes]:
+        sheets = {m: self._feed.sheets.of(m) for matches in self._matches().values() for m in matches}
+        self._place({m: sheet.applied for m, sheet in sheets.items()})
+        return [sheet.body for sheet in sheets.values()]
+
+    def _answer(self, *, recovered: bool) -> None:
+        self._head = [
+            messages.encode(
+                id=self._id,
+                type="subscribed",
+                channel=str(self.name),
+                cursor=self.cursor(),
+                recovered=recovered,
+                view=self.view.told(),
+            )
+        ]
+
+    def _reset(self, reason: str) -> None:
+        self._resets += 1
+        sheets = self._from_sheets()
+        if not self._answered:
+            self._answer(recovered=False)
+        channel, cursor = str(self.name), self.cursor()
+        self._head.append(messages.reset(channel, cursor, reason, sheets[0]))
+        self._head += [messages.state(channel, cursor, sheet) for sheet in sheets[1:]]
+
+    def _ahead(self, groups: dict[int, list[str]]) -> dict[int, int]:
+        """By partition the greatest place that this node's tail has not reached."""
+        tops = {p: max(self._start[m] for m in matches) for p, matches in groups.items()}
+        return {p: top for p, top in tops.items() if top > self._feed.hub.seen[p]}
+
+    async def _step(self) -> bool:
+        groups = self._groups()
+        ahead = self._ahead(groups)
+        if ahead:
+            ends = await self._feed.source.ends()
+            if any(top >= ends[p] for p, top in ahead.items()):
+                self._reset("ahead_of_log")
+            else:
+                self._send_head()
+                for partition, top in ahead.items():
+                    await self._feed.hub.reached(partition, top)
+            return self.join()
+        for partition, matches in groups.items():
+            await self._fetch(partition, matches)
+        return self.join()
+
+    async def _fetch(self, partition: int, matches: list[str]) -> None:
+        """Fetch the next page of the match that is furthest behind, and send what is complete for all."""
+        flushed = self._feed.hub.flushed(self.name, self.view, partition)
+        behind = min(self._upto[m] for m in matches)
+        if behind < flushed:
+            for match_id in matches:
+                if self._upto[match_id] == behind:
+                    page = await self._feed.past.page(match_id, behind, self._feed.limits.page_events, self.view)
+                    self._buffer.setdefault(match_id, []).extend(page.entries)
+                    self._upto[match_id] = page.upto
+        flushed = self._feed.hub.flushed(self.name, self.view, partition)
+        entries = self._take(matches, min(flushed, min(self._upto[m] for m in matches)))
+        sent = 0
+        for run in messages.pieces([entry.value for entry in entries], self._feed.limits.queue_bytes // 4):
+            self._emit(partition, entries[sent : sent + len(run)])
+            sent += len(run)
+            await self._outbox.drained(self._feed.limits.drain_deadline_s)
+
+    def _take(self, matches: list[str], bound: int) -> list[Entry]:
+        """Remove from the buffers what lies at or below the bound, in log order."""
+        taken = []
+        for match_id in matches:
+            entries = self._buffer.get(match_id, [])
+            taken.append([e for e in entries if e.offset <= bound])
+            self._buffer[match_id] = [e for e in entries if e.offset > bound]
+        return list(merge(*taken))
+
+    def _remaining(self, partition: int, matches: list[str]) -> list[Entry] | None:
+        """All that is left up to the last flush, in log order; None when it is too much, or not in the ring."""
+        flushed = self._feed.hub.flushed(self.name, self.view, partition)
+        parts: list[list[Entry]] = []
+        for match_id in matches:
+            parts.append(self._buffer.get(match_id, []))
+            if self._upto[match_id] < flushed:
+                if not self._feed.ring.covers(match_id, self._upto[match_id]):
+                    return None
+                limit = self._feed.limits.page_events + 1
+                records = self._feed.ring.after(match_id, self._upto[match_id], limit)
+                if len(records) == limit:
+                    return None
+                parts.append(held(records, self.view))
+        return [e for e in merge(*parts) if e.offset <= flushed]
+
+    def _emit(self, partition: int, entries: list[Entry]) -> None:
+        """Send events with a cursor each; the floor follows frame by frame, for a refused frame was not sent."""
+        sent = 0
+        for piece in messages.pieces([self._message(partition, entry) for entry in entries]):
+            if not self._outbox.put(Frame([*self._head, *piece])):
+                return
+            self._head, self._answered = [], True
+            sent += len(piece)
+            self._floor[partition] = entries[sent - 1].offset
+
+    def _message(self, partition: int, entry: Entry) -> bytes:
+        return messages.event(self._prefix, pairs({**self._floor, partition: entry.offset}), entry.value)
+
+    def _send_head(self) -> None:
+        if self._head and self._outbox.put(Frame(self._head)):
+            self._head, self._answered = [], True

@@ -1,0 +1,102 @@
+"""The tail: reads the whole log and feeds the ring, the sheets and the hub (path: tail).
+
+It starts some minutes back, checks what it reads, and after any failure of the log starts over from its own position.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from operator import lt
+
+import structlog
+
+from eventhub.delivery.hub import Hub
+from eventhub.delivery.ports import Log
+from eventhub.delivery.ring import Ring
+from eventhub.delivery.sheets import Sheets
+from eventhub.record import LogRecord
+
+log = structlog.get_logger(__name__)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+
+
+class Tail:
+    """One reader of the log for the whole node.
+
+    `alarms` counts what must never happen: an offset that comes again (skipped), a raw offset that goes backwards
+    (delivered all the same). `last_answer_s` is the monotonic time of the log's last answer.
+    """
+
+    def __init__(
+        self, source: Log, ring: Ring, sheets: Sheets, hub: Hub, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.alarms = 0
+        self.caught_up = asyncio.Event()
+        self.last_answer_s = clock()
+        self._source, self._ring, self._sheets, self._hub = source, ring, sheets, hub
+        self._clock = clock
+        self._position: dict[int, int] = {}
+        self._goal: dict[int, int] = {}
+        self._raw: dict[int, tuple[int, ...]] = {}
+
+    async def open(self, seconds_back: float) -> None:
+        """Note where to start, and the ends at which it has caught up. Raises UnavailableError."""
+        self._position = await self._source.offsets_at(seconds_back)
+        self._goal = await self._source.ends()
+        self._ring.begin(self._position)
+        self._hub.begin(self._position)
+        self._look()
+
+    def position(self, partition: int) -> int:
+        """The next offset to come."""
+        return self._position[partition]
+
+    async def run(self) -> None:
+        """Read for ever; ends only by cancellation."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                async for batch in self._source.tail(dict(self._position)):
+                    self.last_answer_s = self._clock()
+                    pause_s = FIRST_PAUSE_S
+                    self.take(batch)
+                    # A consumer that has records at hand does not wait, and writers need their turn.
+                    await asyncio.sleep(0)
+            except Exception as error:
+                log.warning("log lost, starting over", error=repr(error), pause_s=pause_s, positions=self._position)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def take(self, batch: list[LogRecord]) -> None:
+        """Pass a batch on, in one go: nobody sees the ring ahead of the hub."""
+        fresh = [record for record in batch if self._admit(record)]
+        if fresh:
+            self._hub.publish(fresh)
+        if self._goal:
+            self._look()
+
+    def _admit(self, record: LogRecord) -> bool:
+        partition, offset = record.partition, record.offset
+        if offset < self._position[partition]:
+            self._alarm("offset comes again", record, self._position[partition])
+            return False
+        self._position[partition] = offset + 1
+        if record.raw:
+            last = self._raw.get(partition)
+            if last is not None and any(map(lt, record.raw, last)):
+                self._alarm("raw offset goes backwards", record, last)
+            self._raw[partition] = record.raw
+        if record.value is not None:
+            self._ring.append(record)
+            if record.kind.endswith(":state"):
+                self._sheets.fold(record)
+        return True
+
+    def _alarm(self, what: str, record: LogRecord, before: object) -> None:
+        self.alarms += 1
+        log.error(what, partition=record.partition, offset=record.offset, raw=record.raw, before=before)
+
+    def _look(self) -> None:
+        self._goal = {p: end for p, end in self._goal.items() if self._position[p] < end}
+        if not self._goal:
+            self.caught_up.set()

@@ -1,0 +1,116 @@
+"""A node's delivery on the ports in memory, and clients without a network."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from eventhub.delivery import Delivery, Limits
+from eventhub.delivery.connection import Connection
+from eventhub.delivery.messages import Frame
+from eventhub.events import Match
+from tests.delivery.memory import MemoryHistory, MemoryLog, MemorySeeds, check, match
+
+SMALL = Limits(window_s=0.001, page_events=4)
+
+
+async def until(condition: Callable[[], bool], what: str = "the condition", deadline_s: float = 10) -> None:
+    """Give others their turn until the condition holds."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not condition():
+                await asyncio.sleep(0.0005)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not come true in {deadline_s} s") from None
+
+
+class Client:
+    """A client whose wire is a list: every frame that was written, and the close."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.frames: list[list[dict[str, Any]]] = []
+        self.raw: list[bytes] = []
+        self.closed: tuple[int, str] | None = None
+        self.stalled = asyncio.Event()
+        self.stalled.set()
+        self._task = asyncio.create_task(connection.outbox.pump(self))
+        connection.open()
+
+    async def send(self, frame: Frame) -> None:
+        await self.stalled.wait()
+        self.raw.append(frame.data)
+        self.frames.append([msgspec.json.decode(line) for line in frame.text.split("\n")])
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    def say(self, **command: object) -> None:
+        self.connection.handle(msgspec.json.encode({k.rstrip("_"): v for k, v in command.items()}))
+
+    def subscribe(self, channel: str, **more: object) -> None:
+        self.say(id=2, type="subscribe", channel=channel, **more)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [message for frame in self.frames for message in frame]
+
+    def of_type(self, name: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["type"] == name]
+
+    @property
+    def ids(self) -> list[str]:
+        return [message["event"]["event_id"] for message in self.of_type("event")]
+
+    async def stop(self) -> None:
+        self.connection.end()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class World:
+    """A node with matches m0 to m3 of teams t1, t2 (m3: t3, t4) on two partitions."""
+
+    def __init__(self, limits: Limits = SMALL) -> None:
+        self.log = MemoryLog()
+        self.history = MemoryHistory(self.log)
+        self.seeds = MemorySeeds()
+        self.registry: dict[str, Match] = {m: match(m) for m in ("m0", "m1", "m2")}
+        self.registry["m3"] = match("m3", "t3", "t4", "league")
+        self.delivery = Delivery(
+            log=self.log,
+            history=self.history,
+            seeds=self.seeds,
+            registry=self.registry,
+            check=check,
+            node="n1",
+            limits=limits,
+            jitter=lambda: 0.5,
+        )
+        self._clients: list[Client] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.delivery.open()
+        self._task = asyncio.create_task(self.delivery.run())
+        await until(lambda: self.delivery.ready, "ready")
+
+    def client(self, token: str | None = "good") -> Client:
+        client = Client(self.delivery._enter(None))
+        self._clients.append(client)
+        if token is not None:
+            client.say(id=1, type="connect", token=token)
+        return client
+
+    async def tailed(self) -> None:
+        """Wait until the tail has taken all that the log shows."""
+        tail = self.delivery.tail
+        await until(lambda: all(tail.position(p) == self.log.shown(p) for p in range(2)), "the tail")
+
+    async def stop(self) -> None:
+        for client in self._clients:
+            await client.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
