@@ -1,0 +1,82 @@
+"""How commands speak: data on stdout, sentences, progress and errors on stderr."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from eventhub.config import Settings, load
+from eventhub.errors import EventhubError
+
+LINE_EVERY_S = 10
+DataDir = Annotated[Path | None, Parameter(help="Folder of everything that a node keeps.")]
+ConfigFile = Annotated[Path | None, Parameter(help="TOML file of settings.")]
+
+
+def settings(data_dir: Path | None, config: Path | None, flags: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this command; flags win over the environment, which wins over the file."""
+    return load(config_file=config, environ=os.environ, flags={"data_dir": data_dir, **(flags or {})})
+
+
+def say(line: str) -> None:
+    """A sentence for people."""
+    _console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def data(line: str) -> None:
+    """A line for programs; written at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def data_json(value: Any) -> None:
+    """An object for programs."""
+    data(json.dumps(value, ensure_ascii=False))
+
+
+def fail(error: EventhubError) -> None:
+    """An error as a person needs it: what it is, then the cause and the next step."""
+    _console().print(f"{error.title}: {error.detail}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+
+
+class Meter:
+    """A progress bar on a terminal; elsewhere one line every 10 s."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+        self._said_at = 0.0
+
+    def __call__(self, label: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total`; a label is a bar of its own."""
+        if self._bars is not None:
+            if label not in self._tasks:
+                self._tasks[label] = self._bars.add_task(label, total=total, note=note)
+            self._bars.update(self._tasks[label], completed=done, total=total, note=note)
+        elif time.monotonic() - self._said_at >= LINE_EVERY_S or done >= total:
+            self._said_at = time.monotonic()
+            say(f"{label}: {done} of {total} {note}".rstrip())
+
+
+@contextmanager
+def meter() -> Iterator[Meter]:
+    """A meter for as long as something is under way."""
+    console = _console()
+    if not console.is_terminal:
+        yield Meter(None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield Meter(bars)
+
+
+def _console() -> Console:
+    return Console(stderr=True)
