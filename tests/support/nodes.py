@@ -1,0 +1,123 @@
+"""Nodes as processes: started, killed, frozen, woken, ended, by their process id."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+
+READY_TIMEOUT_S = 60
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NodeProcess:
+    """One `eventhub serve`; keeps its ports and data folder over restarts."""
+
+    def __init__(self, name: str, folder: Path, environ: Mapping[str, str], program: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.port, self.admin_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.log_path = folder / f"{name}.log"
+        self._program = program or (sys.executable, "-m", "eventhub")
+        self._environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("EVENTHUB_")},
+            **environ,
+            "EVENTHUB_DATA_DIR": str(folder / name),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        ports = ("--port", str(self.port), "--admin-port", str(self.admin_port))
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._program, "serve", *ports],
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path(__file__).parents[2],
+            )
+
+    async def ready(self) -> None:
+        """Wait for /readyz."""
+        async with httpx2.AsyncClient(timeout=2) as http, asyncio.timeout(READY_TIMEOUT_S):
+            while True:
+                assert self._process is not None
+                assert self._process.poll() is None, f"{self.name} ended:\n{self.tail()}"
+                try:
+                    if (await http.get(f"{self.admin_url}/readyz")).status_code == 200:
+                        return
+                except httpx2.HTTPError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    async def owns(self, family: str) -> list[int]:
+        """The partitions that this node says it works on."""
+        async with httpx2.AsyncClient(timeout=2) as http:
+            status = (await http.get(f"{self.admin_url}/status")).json()
+            partitions: list[int] = status["families"][family]["partitions"]
+            return partitions
+
+    def kill(self) -> None:
+        """kill -9; asserts that it was alive."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"{self.name} was dead already:\n{self.tail()}"
+        self._process.kill()
+        self._process.wait(10)
+
+    def is_frozen(self) -> bool:
+        return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def end(self) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return await asyncio.to_thread(self._process.wait, 20)
+
+    def close(self) -> None:
+        """End it, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+
+@asynccontextmanager
+async def running(*nodes: NodeProcess) -> AsyncIterator[None]:
+    """Nodes that are started, ready, and ended whatever happens."""
+    try:
+        for node in nodes:
+            node.start()
+        await asyncio.gather(*(node.ready() for node in nodes))
+        yield
+    finally:
+        for node in nodes:
+            node.close()

@@ -1,0 +1,117 @@
+"""A platform of a test module's own: Kafka and PostgreSQL, keys, a signing key, and nodes as processes."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import psycopg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from eventhub import auth, kafka, operations
+from eventhub.embedded import Services
+from tests.support.clients import Client
+from tests.support.feed import RealMatch, Source, real_matches
+from tests.support.nodes import NodeProcess
+
+SESSION_TIMEOUT_S = 3
+
+
+class Platform(NamedTuple):
+    """What a system test works with."""
+
+    services: Services
+    cluster: kafka.Kafka
+    dsn: str
+    partitions: int
+    folder: Path
+    environ: dict[str, str]
+    tokens: auth.Tokens
+    broadcast_key: str
+    admin_key: str
+
+    def node(self, name: str, *program: str) -> NodeProcess:
+        """A node that is not started; `program` is a module with arguments to run instead of eventhub."""
+        return NodeProcess(name, self.folder, self.environ, (sys.executable, "-m", *(program or ("eventhub",))))
+
+    def token(self) -> str:
+        return self.tokens.sign("tester", "test", datetime.now(UTC))
+
+    def client(self, *nodes: NodeProcess) -> Client:
+        return Client([n.url for n in nodes], self.token)
+
+    async def get(self, node: NodeProcess, path: str) -> Any:
+        """A read, with a token."""
+        token = self.token()
+        async with httpx2.AsyncClient(timeout=10) as http:
+            answer = await http.get(node.url + path, headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+    def source(self, *nodes: NodeProcess) -> Source:
+        return Source([n.url for n in nodes], self.broadcast_key, self.admin_key)
+
+
+@pytest.fixture(scope="session")
+def matches() -> list[RealMatch]:
+    """The six real matches."""
+    return real_matches()
+
+
+@pytest.fixture
+async def platform(own_services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
+    """A platform with 8 partitions, or as `@pytest.mark.parametrize("partitions", [7])` says."""
+    partitions = getattr(request, "param", 8)
+    cluster = kafka.Kafka(own_services.addresses.kafka)
+    await _wipe(cluster)
+    await kafka.declare(cluster, partitions=partitions, replication=1, min_insync_replicas=1)
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    name = f"t_{secrets.token_hex(6)}"
+    async with await psycopg.AsyncConnection.connect(own_services.addresses.postgres, autocommit=True) as connection:
+        await connection.execute(f"create database {name}".encode())
+    dsn = own_services.addresses.postgres.rpartition("/")[0] + f"/{name}"
+    writer = kafka.Writer(cluster)
+    await writer.open()
+    yield Platform(
+        services=own_services,
+        cluster=cluster,
+        dsn=dsn,
+        partitions=partitions,
+        folder=tmp_path,
+        environ={
+            "EVENTHUB_KAFKA__BOOTSTRAP_SERVERS": own_services.addresses.kafka,
+            "EVENTHUB_KAFKA__REPLICATION": "1",
+            "EVENTHUB_KAFKA__PARTITIONS": str(partitions),
+            "EVENTHUB_POSTGRES__DSN": dsn,
+            "EVENTHUB_STREAMS__SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
+            "EVENTHUB_AUTH__SIGNING_KEY": pem.decode(),
+            "EVENTHUB_DELIVERY__PING_S": "3",
+        },
+        tokens=auth.load_tokens(pem.decode(), tmp_path),
+        broadcast_key=await operations.write_key(writer, "broadcast"),
+        admin_key=await operations.write_key(writer, "admin"),
+    )
+    await writer.close()
+
+
+async def _wipe(cluster: kafka.Kafka) -> None:
+    """Groups' offsets stay, which must not matter; topics of another partition count go."""
+    admin = cluster.admin()
+    await admin.start()
+    try:
+        names = [t for t in await admin.list_topics() if not t.startswith("__")]
+        if names:
+            await admin.delete_topics(names)
+        async with asyncio.timeout(20):
+            while set(names) & set(await admin.list_topics()):
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()

@@ -1,0 +1,100 @@
+"""kill -9 of the node at random points with a backlog: nothing missing, nothing twice."""
+
+import asyncio
+import random
+from itertools import count
+
+import pytest
+
+from tests.support import oracle
+from tests.support.clients import Client
+from tests.support.feed import RealMatch, Source
+from tests.support.groups import scramble
+from tests.support.nodes import NodeProcess, running
+from tests.support.wait import until
+from tests.system.checks import check_sheet, exactly_once, final
+from tests.system.conftest import Platform
+
+KILLS = 20
+SCRAMBLED = 10
+BATCH = 30
+BURST = 400
+PACE_S = 0.25
+SEED = 20180630
+
+
+async def loop_matches(
+    source: Source, matches: list[RealMatch], clients: list[Client], played: list[tuple[str, str]], end: asyncio.Event
+) -> None:
+    """The six files at once, again and again under fresh match ids, until the end of the loop in which it is told."""
+
+    async def pace() -> None:
+        # Not a wait for anything: the load of a source, so that the kills are spread over few enough events.
+        if not end.is_set():
+            await asyncio.sleep(PACE_S)
+
+    for turn in count():
+        names = [(f"loop{turn}-{m.name}", m) for m in matches]
+        for match_id, match in names:
+            await source.declare(match_id, match)
+            for client in clients:
+                await client.subscribe(f"match:{match_id}", start="start")
+        await asyncio.gather(*(source.play(i, m, batch=BATCH, after=pace) for i, m in names))
+        played += [(i, m.name) for i, m in names]
+        if end.is_set():
+            return
+
+
+@pytest.mark.timeout(420)
+async def test_twenty_kills_lose_nothing_and_double_nothing(platform: Platform, matches: list[RealMatch]) -> None:
+    rng = random.Random(SEED)
+    node = platform.node("one")
+    source, end = platform.source(node), asyncio.Event()
+    played: list[tuple[str, str]] = []
+    scrambled = set(rng.sample(range(KILLS), SCRAMBLED))
+    backlogs, hows = [], []
+    bursts: list[asyncio.Task[None]] = []
+    async with running(node), platform.client(node) as one, platform.client(node) as two:
+        feeding = asyncio.create_task(loop_matches(source, matches, [one, two], played, end))
+        for kill in range(KILLS):
+            # One kill in five comes while the node is still joining, the others while it works.
+            if rng.random() > 0.2:
+                await until(lambda: owns_all(platform, node), "the node to own every partition")
+            bursts += await kill_after(source, node, rng.randint(1, 40), f"burst{kill}", matches[kill % 6])
+            backlogs.append(await oracle.backlog(platform.cluster, platform.partitions))
+            if kill in scrambled:
+                hows.append(await scramble(platform.cluster, platform.partitions, rng))
+            node.start()
+            await node.ready()
+        end.set()
+        await asyncio.wait_for(asyncio.gather(feeding, *bursts), 120)
+        assert len(backlogs) == KILLS
+        assert min(backlogs) > 0, sorted(backlogs)
+        assert len(hows) == SCRAMBLED
+        await exactly_once(platform, source, one, two)
+        for match_id, name in played:
+            check_sheet(await final(platform, node, match_id), name)
+        assert one.connections > KILLS
+    await source.close()
+
+
+async def kill_after(
+    source: Source, node: NodeProcess, answers: int, match_id: str, match: RealMatch
+) -> list[asyncio.Task[None]]:
+    """After the n-th answer from now, send a burst and kill in the moment of its first answer.
+
+    Enrichment is a few milliseconds behind ingest, so it takes a burst to be sure of a backlog. The posts go on until
+    they are accepted.
+    """
+    await source.declare(match_id, match)
+    wanted = source.answers + answers
+    await until(lambda: source.answers >= wanted, f"{answers} answers")
+    records = [record for _, _, record in match.feed.records]
+    posts = [asyncio.create_task(source.post(match_id, records[i : i + BURST])) for i in (0, BURST, 2 * BURST)]
+    await asyncio.wait(posts, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    node.kill()
+    return posts
+
+
+async def owns_all(platform: Platform, node: NodeProcess) -> bool:
+    return len(await node.owns("enrichment")) == platform.partitions
