@@ -78,3 +78,40 @@ async def test_a_server_that_is_down_is_unavailable_within_the_deadline() -> Non
         async with pool.connection():
             pass
     await pool.close()
+
+
+async def nothing_is_lost_between_rows_and_progress(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer dies between its two writes: what the progress covers is stored, whichever came first."""
+    writer, reader = HistoryWriter(pool, epoch=EPOCH), HistoryReader(pool, epoch=EPOCH)
+    await writer.progress(0)
+    faults = []
+
+    async def die(*_: object) -> None:
+        faults.append(1)
+        raise ConnectionError("the node died here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HistoryWriter, "_copy", die)
+        with pytest.raises(ConnectionError):
+            await writer.apply(0, [row(0), row(1)], next_offset=2)
+    assert faults == [1]
+    stored = [s.offset for s in await reader.page("m1", after=-1, limit=10)]
+    assert stored == list(range(await writer.progress(0))), "the progress covers rows that are not stored"
+    await writer.apply(0, [row(0), row(1)], next_offset=2)
+    assert [s.offset for s in await reader.page("m1", after=-1, limit=10)] == [0, 1]
+
+
+async def test_nothing_is_lost_between_rows_and_progress(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    await nothing_is_lost_between_rows_and_progress(pool, monkeypatch)
+
+
+async def test_mutant_progress_outside_the_transaction_loses_rows(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def progress_first(self: HistoryWriter, partition: int, rows: list[Row], *, next_offset: int) -> int:
+        async with self._pool.connection() as connection:
+            await connection.execute("update log_progress set next_offset = %s", (next_offset,))
+            await self._copy(connection, partition, rows)
+        return next_offset
+
+    monkeypatch.setattr(HistoryWriter, "apply", progress_first)
+    with pytest.raises(AssertionError, match="not stored"):
+        await nothing_is_lost_between_rows_and_progress(pool, monkeypatch)

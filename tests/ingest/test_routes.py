@@ -1,0 +1,185 @@
+"""The routes of ingest against a real Kafka: 202 only for what is durable, and clear answers to the rest."""
+
+import gzip
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from eventhub import auth, ingest, kafka, topics, web
+from eventhub.embedded import Services
+from eventhub.errors import EventhubError
+from eventhub.record import Outgoing
+
+NOW = datetime(2026, 7, 1, 19, tzinfo=UTC)
+LIMITS = ingest.Limits(max_body_bytes=100_000, max_items=50, max_depth=8, ack_timeout_s=2)
+
+
+class Scene(NamedTuple):
+    http: httpx2.AsyncClient
+    keys: dict[str, str]
+    cluster: kafka.Kafka
+
+    async def post(self, path: str, body: bytes, key: str = "broadcast", **headers: str) -> httpx2.Response:
+        authorization = {"Authorization": f"Bearer {self.keys.get(key, key)}"}
+        return await self.http.post(path, content=body, headers=authorization | headers)
+
+    async def raw(self) -> list[str]:
+        """Source ids on the broadcast topic, partition by partition."""
+        found = []
+        for partition in range(8):
+            async for records in kafka.read_range(self.cluster, topics.BROADCAST, partition, 0):
+                found += [json.loads(r.value)["source_event_id"] for r in records]
+        return found
+
+
+@pytest.fixture
+async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared) -> AsyncIterator[Scene]:
+    keys, registry, secrets = auth.Keys(), ingest.Registry(), {}
+    for source in auth.SOURCES:
+        secrets[source], key = auth.new_key(source, NOW)
+        keys.fold(*auth.record_key(key))
+    writer = kafka.Writer(own_cluster)
+    await writer.open()
+    table = kafka.Table(own_cluster, topics.REGISTRY, 8, registry.fold)
+    await table.open()
+
+    async def caught_up() -> None:
+        await table.open()
+
+    node = ingest.Node(
+        keys, registry, caught_up, writer, kafka.Partitioner(8), ingest.adapters.load(), LIMITS, lambda: NOW
+    )
+    app = Starlette(routes=ingest.routes(node), exception_handlers={EventhubError: web.on_error})
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://node") as http:
+        made = Scene(http, secrets, own_cluster)
+        match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
+        headers = {"Authorization": f"Bearer {secrets['admin']}"}
+        assert (await http.put("/v1/matches/m1", json=match, headers=headers)).status_code in (200, 201)
+        yield made
+    await table.close()
+    await writer.close()
+
+
+def event(number: str, **changes: Any) -> bytes:
+    given = {"match_id": "m1", "type": "pass", "occurred_at": NOW.isoformat(), "source_event_id": number}
+    return json.dumps(given | changes).encode()
+
+
+@contextmanager
+def frozen(services: Services) -> Any:
+    """Kafka does not answer."""
+    pid = services.pid("kafka")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def accepted_only_when_durable(scene: Scene, services: Services) -> None:
+    with frozen(services):
+        answer = await scene.post("/v1/ingest/broadcast", event("frozen"))
+    assert answer.status_code == 503, f"{answer.status_code} although Kafka had not acknowledged"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_202_only_once_kafka_has_acknowledged(scene: Scene, own_services: Services) -> None:
+    await accepted_only_when_durable(scene, own_services)
+    again = await scene.post("/v1/ingest/broadcast", event("after"))
+    assert again.status_code == 202
+    assert "after" in await scene.raw()
+
+
+async def test_mutant_202_before_the_acknowledgement(
+    scene: Scene, own_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(
+        self: kafka.Writer, topic: str, partition: int, rows: list[Outgoing], *, timeout_s: float
+    ) -> None:
+        return
+
+    monkeypatch.setattr(kafka.Writer, "append", at_once)
+    with pytest.raises(AssertionError, match="had not acknowledged"):
+        await accepted_only_when_durable(scene, own_services)
+
+
+async def test_an_invalid_item_never_holds_back_a_valid_one(scene: Scene) -> None:
+    body = b"\n".join([event("v1"), b'{"match_id":', event("v2", type="try"), event("v3")])
+    answer = await scene.post("/v1/ingest/broadcast", body, **{"Content-Type": "application/x-ndjson"})
+    assert answer.status_code == 202
+    told = answer.json()
+    assert (told["accepted"], told["durable"]) == (2, "log")
+    assert [item["index"] for item in told["items"]] == [0, 3]
+    assert [(r["index"], r["code"]) for r in told["rejected"]] == [(1, "malformed"), (2, "unknown_type")]
+    assert {"v1", "v3"} <= set(await scene.raw())
+
+
+async def test_nothing_accepted_is_422_and_nothing_is_stored(scene: Scene) -> None:
+    answer = await scene.post("/v1/ingest/broadcast", event("no", match_id="m2"))
+    assert answer.status_code == 422
+    assert answer.json()["rejected"][0]["code"] == "unknown_match"
+    assert "no" not in await scene.raw()
+
+
+async def test_the_same_id_with_other_bytes_is_told_at_once(scene: Scene) -> None:
+    assert (await scene.post("/v1/ingest/broadcast", event("c1"))).status_code == 202
+    assert (await scene.post("/v1/ingest/broadcast", event("c1"))).status_code == 202
+    answer = await scene.post("/v1/ingest/broadcast", event("c1", clock_s=5))
+    assert answer.status_code == 422
+    assert answer.json()["rejected"][0]["code"] == "id_conflict"
+    assert (await scene.post("/v1/ingest/broadcast", event("c1", clock_s=5, revision=1))).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "body", "status", "code"),
+    [
+        ("/v1/ingest/broadcast", "none", b"{}", 401, "unauthorized"),
+        ("/v1/ingest/broadcast", "social", b"{}", 403, "forbidden"),
+        ("/v1/ingest/radio", "broadcast", b"{}", 404, "not_found"),
+        ("/v1/ingest/broadcast/opta?match_id=m1", "broadcast", b"{}", 404, "not_found"),
+        ("/v1/ingest/broadcast/wyscout?match_id=m2", "broadcast", b"{}", 422, "unknown_match"),
+        ("/v1/ingest/broadcast", "broadcast", b"[{]", 400, "malformed"),
+        ("/v1/ingest/broadcast", "broadcast", b"", 400, "malformed"),
+        ("/v1/ingest/broadcast", "broadcast", b"x" * 100_001, 413, "too_large"),
+        ("/v1/ingest/broadcast", "broadcast", b"[" + b"{}," * 50 + b"{}]", 413, "too_large"),
+    ],
+)
+async def test_a_refused_request_is_a_problem_with_its_code(
+    scene: Scene, path: str, key: str, body: bytes, status: int, code: str
+) -> None:
+    answer = await scene.post(path, body, key)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert scene.keys["broadcast"] not in answer.text
+
+
+async def test_gzip_is_taken_and_never_inflated_beyond_the_limit(scene: Scene) -> None:
+    gzipped = {"Content-Encoding": "gzip"}
+    assert (await scene.post("/v1/ingest/broadcast", gzip.compress(event("gz")), **gzipped)).status_code == 202
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert (await scene.post("/v1/ingest/broadcast", bomb, **gzipped)).status_code == 413
+    cut = gzip.compress(event("cut"))[:-4]
+    assert (await scene.post("/v1/ingest/broadcast", cut, **gzipped)).status_code == 400
+    assert "cut" not in await scene.raw()
+
+
+async def test_a_match_is_declared_once_and_changed_by_put(scene: Scene) -> None:
+    match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
+    admin = {"Authorization": f"Bearer {scene.keys['admin']}"}
+    assert (await scene.http.put("/v1/matches/m9", json=match, headers=admin)).status_code == 201
+    assert (await scene.http.put("/v1/matches/m9", json=match, headers=admin)).status_code == 200
+    moved = match | {"starts_at": "2026-07-02T19:00:00Z"}
+    only_new = await scene.http.put("/v1/matches/m9", json=moved, headers=admin | {"If-None-Match": "*"})
+    assert only_new.status_code == 412
+    assert only_new.json()["match"]["starts_at"] == "2026-07-01T19:00:00Z"
+    assert (await scene.http.put("/v1/matches/m9", json=moved, headers=admin)).json()["starts_at"] == moved["starts_at"]
+    same = match | {"away": match["home"]}
+    assert (await scene.http.put("/v1/matches/m8", json=same, headers=admin)).status_code == 422

@@ -1,0 +1,179 @@
+"""A family on Faust, against a real broker: shared partitions, own positions, rebuilt after a crash."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+from eventhub import record, topics
+from eventhub.events import Match, RawEvent, Team
+from eventhub.identity import identity
+from eventhub.kafka import Declared, Kafka, Offsets, Partitioner, Writer, read_range
+from eventhub.record import Outgoing
+from eventhub.streams import enrichment, transport
+from eventhub.streams.enrichment import Enrichment
+from eventhub.streams.stage import Family, Stage
+from tests.support.wait import until
+
+PARTITIONS = 8
+MATCHES = 24
+
+
+class Bench:
+    """Stages of enrichment in this process, and raw events over all partitions."""
+
+    def __init__(self, cluster: Kafka, offsets: Offsets, writer: Writer, declared: Declared, folder: Path) -> None:
+        self._cluster, self._offsets, self._writer, self._declared = cluster, offsets, writer, declared
+        self._folder = folder
+        self._now = datetime.now(UTC)
+        self._sent: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.stages: list[Stage] = []
+        self._registry = {
+            f"{folder.name}-{i}": Match(f"{folder.name}-{i}", Team("h", "H"), Team("a", "A"), self._now)
+            for i in range(MATCHES)
+        }
+
+    def start(self, name: str) -> Stage:
+        async def catch_up() -> None:
+            return
+
+        around = enrichment.Surroundings(
+            self._cluster,
+            self._offsets,
+            self._declared,
+            self._registry,
+            catch_up,
+            self._writer,
+            name,
+            3600,
+            3600,
+        )
+        stage = Stage(
+            Family("enrichment", topics.RAW, lambda p: Enrichment(p, around)),
+            kafka=self._cluster,
+            offsets=self._offsets,
+            session_timeout_s=3,
+            data_dir=self._folder / name,
+        )
+        self.stages.append(stage)
+        self._tasks.append(asyncio.create_task(stage.run()))
+        return stage
+
+    async def send(self, count: int) -> None:
+        """Raw events over all matches."""
+        partition_of = Partitioner(PARTITIONS)
+        for number, match_id in enumerate(list(self._registry) * (count // MATCHES)):
+            who = identity("broadcast", match_id, f"{len(self._sent)}.{number}", 0, b"")
+            self._sent.add(who.packed.hex())
+            event = RawEvent(
+                event_id=who.text,
+                source="broadcast",
+                match_id=match_id,
+                type="pass",
+                occurred_at=self._now,
+                accepted_at=self._now,
+            )
+            head = record.pack_tags(who.packed, b"", b"n:pass")
+            row = Outgoing(match_id.encode(), msgspec.json.encode(event), [("h", head)])
+            await self._writer.append(topics.BROADCAST, partition_of(match_id), [row], timeout_s=10)
+
+    async def all_on_the_log(self) -> bool:
+        """Every event that was sent is on the log; fails when one is there twice."""
+        found: list[str] = []
+        for partition in range(PARTITIONS):
+            async for records in read_range(self._cluster, topics.LOG, partition, 0):
+                found += [record.log_tags(record.head(r.headers)).event_id.hex() for r in records if r.value]
+        assert len(found) == len(set(found))
+        return self._sent <= set(found)
+
+    def shared(self) -> bool:
+        """Each partition has exactly one owner among the stages."""
+        owned = [p for stage in self.stages for p in stage.partitions]
+        return sorted(owned) == list(range(PARTITIONS)) and all(stage.partitions for stage in self.stages)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(stage.close() for stage in self.stages))
+
+
+@pytest.fixture
+async def bench(own_cluster: Kafka, own_declared: Declared, tmp_path: Path) -> AsyncIterator[Bench]:
+    offsets, writer = Offsets(own_cluster), Writer(own_cluster)
+    await offsets.open()
+    await writer.open()
+    made = Bench(own_cluster, offsets, writer, own_declared, tmp_path)
+    yield made
+    await made.close()
+    await writer.close()
+    await offsets.close()
+
+
+async def commit_the_ends(cluster: Kafka) -> None:
+    """Say for the group that everything was read already."""
+    consumer = cluster.consumer(group_id="eventhub-enrichment")
+    await consumer.start()
+    try:
+        tps = [TopicPartition(t, p) for t in topics.RAW for p in range(PARTITIONS)]
+        consumer.assign(tps)
+        await asyncio.wait_for(consumer.commit(await consumer.end_offsets(tps)), 10)
+    finally:
+        await consumer.stop()
+
+
+async def committed_offsets_are_hints(bench: Bench, cluster: Kafka) -> None:
+    await bench.send(96)
+    await commit_the_ends(cluster)
+    bench.start("one")
+    await until(bench.all_on_the_log, "every event to be on the log", 10)
+
+
+async def nodes_share_whole_partitions(bench: Bench) -> None:
+    for name in ("one", "two", "three"):
+        bench.start(name)
+    await until(bench.shared, "three nodes to share the partitions", 15)
+
+
+async def test_committed_offsets_are_hints(bench: Bench, own_cluster: Kafka) -> None:
+    await committed_offsets_are_hints(bench, own_cluster)
+
+
+async def test_mutant_start_from_committed_offsets_loses_events(
+    bench: Bench, own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere(*_: Any) -> None:
+        return
+
+    monkeypatch.setattr(transport._Thread, "seek_all", nowhere)
+    with pytest.raises(pytest.fail.Exception, match="every event to be on the log"):
+        await committed_offsets_are_hints(bench, own_cluster)
+
+
+async def test_three_nodes_share_whole_partitions(bench: Bench) -> None:
+    await nodes_share_whole_partitions(bench)
+
+
+async def test_mutant_round_robin_splits_the_topics_of_a_partition(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock = AIOKafkaConsumerThread._create_worker_consumer
+    monkeypatch.setattr(transport._Thread, "_create_worker_consumer", stock)
+    with pytest.raises(pytest.fail.Exception, match="to share the partitions"):
+        await nodes_share_whole_partitions(bench)
+
+
+async def test_a_crashed_app_is_built_anew_and_goes_on(bench: Bench) -> None:
+    stage = bench.start("one")
+    await until(bench.shared, "the node to own all partitions", 15)
+    await stage._app.crash(RuntimeError("as a timer would"))
+    await until(lambda: stage.rebuilt == 1, "the crash to be noticed", 15)
+    await bench.send(48)
+    await until(bench.all_on_the_log, "the new App to work", 30)
