@@ -1,0 +1,210 @@
+"""The match sheet as a fold: what stands counts, whatever the order in which revisions came."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventhub.events import Event, Match, Team
+from eventhub.ingest.adapters.wyscout import WyscoutAdapter
+from eventhub.streams import sheet
+from eventhub.streams.sheet import Fold, Seen, Sheet
+from tests.support.feed import SCORES, real_matches
+
+MATCH = Match("m", Team("h", "Home"), Team("a", "Away"), datetime(2026, 7, 1, tzinfo=UTC))
+CARDS = {
+    "2057954": ((1, 0), (1, 0)),
+    "2057958": ((1, 0), (3, 1)),
+    "2057959": ((0, 0), (2, 0)),
+    "2057960": ((1, 0), (1, 0)),
+    "2058003": ((3, 0), (5, 0)),
+    "2058007": ((0, 0), (1, 0)),
+}
+"""Yellow and red cards of home and away, counted from the tags of the files."""
+
+
+def seen(kind: str, number: int = 0, **more: Any) -> Seen:
+    fixed: dict[str, Any] = {
+        "event_id": f"e{number}",
+        "team_id": "h",
+        "period": "first_half",
+        "clock_s": 60.0 * number,
+    }
+    return Seen(type=kind, match_id="m", **(fixed | more))
+
+
+def revised(kind: str, number: int, revision: int, **more: Any) -> Seen:
+    return seen(
+        kind, number, **({"event_id": f"e{number}r{revision}", "of": f"e{number}", "revision": revision} | more)
+    )
+
+
+def folded(*events: Seen) -> Sheet:
+    fold = sheet.begin(MATCH)
+    for event in events:
+        sheet.apply(fold, event)
+    return sheet.sheet(fold, MATCH)
+
+
+def score(shown: Sheet) -> tuple[int, int]:
+    return shown.home.score, shown.away.score
+
+
+def seen_by_the_log(name: str) -> tuple[Match, list[Seen]]:
+    """A real match through the adapter and the log's encoding."""
+    match = next(m for m in real_matches() if m.name == name)
+    sides = match.feed.declaration
+    declared = Match(name, Team(**sides["home"]), Team(**sides["away"]), datetime(2026, 7, 1, tzinfo=UTC))
+    found = []
+    for _, _, record in match.feed.records:
+        event = WyscoutAdapter().map(record, declared)
+        value = msgspec.json.encode(
+            Event(
+                event_id=event.source_event_id or "",
+                type=event.type,
+                match_id=name,
+                source="broadcast/wyscout",
+                lane="normal",
+                occurred_at=event.occurred_at,
+                accepted_at=event.occurred_at,
+                team_id=event.team_id,
+                period=event.period,
+                clock_s=event.clock_s,
+                payload=msgspec.Raw(msgspec.json.encode(event.payload)),
+            )
+        )
+        found.append(msgspec.json.decode(value, type=Seen))
+    return declared, found
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_real_matches_end_with_their_real_scores_and_cards(name: str) -> None:
+    match, events = seen_by_the_log(name)
+    fold = sheet.begin(match)
+    for event in events:
+        sheet.apply(fold, event)
+    shown = sheet.sheet(fold, match)
+    assert score(shown) == SCORES[name]
+    assert tuple((s.yellow_cards, s.red_cards) for s in (shown.home, shown.away)) == CARDS[name]
+    assert sum(s.possession or 0 for s in (shown.home, shown.away)) == pytest.approx(100, abs=0.2)
+    goals = [i for i in shown.incidents if i.type in ("goal", "own_goal")]
+    assert len(goals) == sum(SCORES[name])
+
+
+def test_an_own_goal_is_the_other_sides() -> None:
+    assert score(folded(seen("own_goal", 1))) == (0, 1)
+
+
+def test_a_second_yellow_is_a_yellow_card_and_a_red_one() -> None:
+    home = folded(seen("yellow_card", 1), seen("second_yellow_card", 2), seen("red_card", 3)).home
+    assert (home.yellow_cards, home.red_cards) == (2, 2)
+
+
+@pytest.mark.parametrize("change", [{"kind": "shot"}, {"kind": "goal", "action": "delete"}])
+def test_a_goal_that_is_taken_back_does_not_count_in_either_order(change: dict[str, Any]) -> None:
+    kind = change.pop("kind")
+    first, second = seen("goal", 1), revised(kind, 1, 1, **change)
+    for order in ((first, second), (second, first)):
+        shown = folded(*order)
+        assert score(shown) == (0, 0)
+        assert shown.incidents == []
+        assert shown.home.shots == (1 if kind == "shot" else 0)
+    assert score(folded(first, second, revised("goal", 1, 2))) == (1, 0)
+
+
+def test_a_goal_given_to_the_other_side_by_a_revision_moves() -> None:
+    assert score(folded(seen("goal", 1), revised("own_goal", 1, 1))) == (0, 1)
+    assert score(folded(seen("shot", 1), revised("goal", 1, 1))) == (1, 0)
+
+
+def test_goals_of_a_shoot_out_count_for_the_shoot_out_alone() -> None:
+    shots = [seen("goal", n, period="shootout", team_id="h" if n % 2 else "a") for n in range(1, 6)]
+    shown = folded(seen("goal", 90), *shots, seen("shot", 9, period="shootout"))
+    assert score(shown) == (1, 0)
+    assert (shown.home.shootout, shown.away.shootout) == (3, 2)
+    assert shown.home.shots == 1
+    assert folded(seen("goal", 1)).home.shootout is None
+
+
+def test_status_and_clock_go_forward_only() -> None:
+    fold = sheet.begin(MATCH)
+
+    def after(*events: Seen) -> tuple[Any, ...]:
+        for event in events:
+            sheet.apply(fold, event)
+        return fold.status, fold.period, fold.clock_s
+
+    assert after() == ("scheduled", None, None)
+    assert after(seen("period_start", 0)) == ("live", "first_half", 0.0)
+    assert after(seen("pass", 10), seen("pass", 9)) == ("live", "first_half", 600.0)
+    assert after(seen("period_end", 46)) == ("break", "first_half", 2760.0)
+    assert after(seen("pass", 45)) == ("break", "first_half", 2760.0)
+    second = {"period": "second_half"}
+    assert after(seen("period_start", 45, **second)) == ("live", "second_half", 2700.0)
+    assert after(seen("goal", 44), seen("period_end", 46)) == ("live", "second_half", 2700.0)
+    assert after(seen("period_end", 94, **second)) == ("break", "second_half", 5640.0)
+    assert after(seen("match_end", 94, **second)) == ("final", "second_half", 5640.0)
+    assert after(seen("pass", 95, **second)) == ("final", "second_half", 5640.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "change"),
+    [
+        (seen("goal", 1), "key"),
+        (seen("yellow_card", 1), "key"),
+        (seen("period_start", 0), "key"),
+        (seen("shot", 1, period=None), "other"),
+        (seen("pass", 1, period=None), "other"),
+        (seen("substitution", 1, period=None), "other"),
+        (seen("state", 1), "none"),
+        (seen("tracking_frame", 1), "none"),
+        (seen("post", 1), "none"),
+    ],
+)
+def test_what_an_event_changes(event: Seen, change: str) -> None:
+    fold = sheet.begin(MATCH)
+    assert sheet.apply(fold, event) == change
+    assert change != "none" or fold == sheet.begin(MATCH)
+
+
+def test_the_same_revision_again_changes_nothing() -> None:
+    fold = sheet.begin(MATCH)
+    sheet.apply(fold, seen("goal", 1))
+    assert sheet.apply(fold, seen("goal", 1)) == "other"
+    assert score(sheet.sheet(fold, MATCH)) == (1, 0)
+
+
+KINDS = st.sampled_from(["goal", "own_goal", "shot", "yellow_card", "second_yellow_card", "red_card"])
+REVISIONS = st.lists(st.tuples(KINDS, st.sampled_from(["insert", "update", "delete"])), min_size=1, max_size=4)
+
+
+@given(incidents=st.lists(REVISIONS, min_size=1, max_size=4), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_order_of_revisions_gives_the_same_sheet(incidents: list[Any], data: st.DataObject) -> None:
+    events = [
+        revised(kind, number, revision, action=action) if revision else seen(kind, number)
+        for number, revisions in enumerate(incidents)
+        for revision, (kind, action) in enumerate(revisions)
+    ]
+    one, other = folded(*events), folded(*data.draw(st.permutations(events)))
+    assert (score(one), one.home.shots, one.away.shots) == (score(other), other.home.shots, other.away.shots)
+    assert (one.home.yellow_cards, one.home.red_cards) == (other.home.yellow_cards, other.home.red_cards)
+    assert one.incidents == other.incidents
+
+
+@pytest.mark.parametrize("cut", [0, 1, 500, 1400])
+def test_a_fold_that_was_stored_goes_on_as_if_it_had_not_been(cut: int) -> None:
+    match, events = seen_by_the_log("2058003")
+    whole, part = sheet.begin(match), sheet.begin(match)
+    for event in events:
+        sheet.apply(whole, event)
+    for event in events[:cut]:
+        sheet.apply(part, event)
+    part = msgspec.json.decode(msgspec.json.encode(part), type=Fold)
+    for event in events[cut:]:
+        sheet.apply(part, event)
+    assert part == whole
+    assert sheet.sheet(part, match) == sheet.sheet(whole, match)
