@@ -9,8 +9,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import platform
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
@@ -18,11 +20,26 @@ import structlog
 import uvloop
 from starlette.applications import Starlette
 
-from eventhub import auth, delivery, embedded, health, ingest, kafka, operations, storage, streams, topics, web
+from eventhub import (
+    auth,
+    delivery,
+    embedded,
+    health,
+    ingest,
+    kafka,
+    operations,
+    storage,
+    streams,
+    telemetry,
+    topics,
+    web,
+)
+from eventhub import demo as demo_match
 from eventhub.config import Settings
 from eventhub.errors import EventhubError, UnavailableError
 from eventhub.server import Listener, bind
 
+DEMO_SPEED = 10
 MIGRATE_WAIT_S = 5
 MIGRATE_AGAIN_S = 1
 Say = Callable[[str], None]
@@ -140,6 +157,7 @@ def serve(settings: Settings, *, demo: bool, say: Say, progress: Progress) -> No
 
     Raises ConfigError for settings that contradict what is running, UnavailableError when a service cannot be had.
     """
+    telemetry.set_up(terminal=sys.stderr.isatty())
     services = embedded.join(settings, say=say, progress=progress)
     slot = streams.Slot(settings.data_dir)
     # Faust's consumer threads make their loops by the policy, and would silently run the slow one.
@@ -174,7 +192,10 @@ async def _serve(
 
 
 async def _play(running: Node, url: str, say: Say) -> None:
-    """The generated match, posted to this node as any source would."""
+    """Generated matches, one after another, posted to this node as any source would."""
+    keys = {source: await operations.write_key(running.writer, source) for source in auth.SOURCES}
+    for seed in itertools.count(1):
+        await demo_match.run(url, keys, seed=seed, speed=DEMO_SPEED, say=say)
 
 
 async def _migrate_soon(dsn: str, start: Start) -> None:
