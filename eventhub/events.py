@@ -100,6 +100,10 @@ TYPES: dict[str, EventType] = {
 """Every event type; lanes are VOCABULARY.md's. A `state` without score, card or period change travels as bulk."""
 
 
+KINDS: dict[str, bytes] = {t.name: f"{t.lane[0]}:{t.name}".encode() for t in TYPES.values()}
+"""The kind of each type as records carry it: lane letter, colon, type."""
+
+
 class Team(msgspec.Struct, frozen=True, omit_defaults=True):
     """A side of a match."""
 

@@ -22,13 +22,13 @@ class Identity(NamedTuple):
 def identity(source: str, match_id: str, source_event_id: str | None, revision: int, canonical: bytes) -> Identity:
     """The identity of one event; `canonical` counts only where the source has no id of its own."""
     if source_event_id is None:
-        packed = _digest(b"c", source.encode(), match_id.encode(), canonical)
+        packed = _digest(f"c{_part(source)}{_part(match_id)}".encode() + canonical)
         return Identity(packed, _text(packed), None)
-    parts = (source.encode(), match_id.encode(), source_event_id.encode())
-    first = _digest(b"s", *parts)
+    named = f"{_part(source)}{_part(match_id)}{_part(source_event_id)}"
+    first = _digest(f"s{named}".encode())
     if revision == 0:
         return Identity(first, _text(first), None)
-    packed = _digest(b"r", *parts, str(revision).encode())
+    packed = _digest(f"r{named}{revision}".encode())
     return Identity(packed, _text(packed), _text(first))
 
 
@@ -37,9 +37,13 @@ def fingerprint(item: bytes) -> bytes:
     return blake2b(item, digest_size=FINGERPRINT_BYTES).digest()
 
 
-def _digest(*parts: bytes) -> bytes:
-    # Lengths go in, so that no two different lists of parts hash the same bytes.
-    hashed = bytearray(blake2b(b"".join([b"%d:%b" % (len(p), p) for p in parts]), digest_size=16).digest())
+def _part(text: str) -> str:
+    """With its length, so that no two different lists of parts are the same text."""
+    return f"{len(text)}:{text}"
+
+
+def _digest(named: bytes) -> bytes:
+    hashed = bytearray(blake2b(named, digest_size=16).digest())
     hashed[6] = hashed[6] & 0x0F | 0x80
     hashed[8] = hashed[8] & 0x3F | 0x80
     return bytes(hashed)

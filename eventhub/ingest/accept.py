@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventhub.errors import RejectedError
-from eventhub.events import PERIODS, TYPES, Incoming, Match, RawEvent, Source
+from eventhub.events import KINDS, PERIODS, TYPES, Incoming, Match, RawEvent, Source
 from eventhub.identity import Identity, fingerprint, identity
 from eventhub.ingest.adapters import Adapter
 from eventhub.ingest.admission import admit
@@ -63,7 +63,7 @@ class Acceptor:
         self._check(event, match)
         admit(self.source, event.occurred_at, match, now)
         name = self.source if provider is None else f"{self.source}/{provider.adapter.provider}"
-        payload = self._payload(event.payload)
+        payload = self._payload(event.payload, checked=provider is not None)
         who = identity(name, event.match_id, event.source_event_id, event.revision, self._canonical(event))
         print_ = fingerprint(item)
         if fresh.setdefault(who.packed, self._known.get(who.packed, print_)) != print_:
@@ -73,9 +73,8 @@ class Acceptor:
                 code="id_conflict",
                 pointer="/source_event_id",
             )
-        kind = f"{TYPES[event.type].lane[0]}:{event.type}".encode()
         value = self._encode(_raw(event, who, name, payload, now))
-        headers = [("h", pack_tags(who.packed, print_, kind))]
+        headers = [("h", pack_tags(who.packed, print_, KINDS[event.type]))]
         return Accepted(who.text, event.match_id, who.packed, print_, Outgoing(event.match_id.encode(), value, headers))
 
     def _read(self, item: bytes) -> Incoming:
@@ -111,8 +110,9 @@ class Acceptor:
                 pointer="/period",
             )
 
-    def _payload(self, payload: dict[str, Any]) -> msgspec.Raw:
-        check_value(payload, self._max_depth, "/payload")
+    def _payload(self, payload: dict[str, Any], *, checked: bool) -> msgspec.Raw:
+        if not checked:
+            check_value(payload, self._max_depth, "/payload")
         try:
             return msgspec.Raw(self._encode(payload))
         except (msgspec.MsgspecError, UnicodeEncodeError) as error:
@@ -130,7 +130,7 @@ def _raw(event: Incoming, who: Identity, source: str, payload: msgspec.Raw, now:
         source=source,
         match_id=event.match_id,
         type=event.type,
-        occurred_at=event.occurred_at.astimezone(UTC),
+        occurred_at=event.occurred_at if event.occurred_at.tzinfo is UTC else event.occurred_at.astimezone(UTC),
         accepted_at=now,
         source_event_id=event.source_event_id,
         revision=event.revision,

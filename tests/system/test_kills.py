@@ -51,26 +51,32 @@ async def test_twenty_kills_lose_nothing_and_double_nothing(platform: Platform, 
     node = platform.node("one")
     source, end = platform.source(node), asyncio.Event()
     played: list[tuple[str, str]] = []
-    scrambled = set(rng.sample(range(KILLS), SCRAMBLED))
-    backlogs, hows = [], []
+    backlogs: list[int] = []
+    hows: list[str] = []
     bursts: list[asyncio.Task[None]] = []
     async with running(node), platform.client(node) as one, platform.client(node) as two:
         feeding = asyncio.create_task(loop_matches(source, matches, [one, two], played, end))
-        for kill in range(KILLS):
+        for kill in count():
             # One kill in five comes while the node is still joining, the others while it works.
             if rng.random() > 0.2:
                 await until(lambda: owns_all(platform, node), "the node to own every partition")
-            bursts += await kill_after(source, node, rng.randint(1, 40), f"burst{kill}", matches[kill % 6])
-            backlogs.append(await oracle.backlog(platform.cluster, platform.partitions))
-            if kill in scrambled:
+            bursts += await kill_after(source, node, rng.randint(1, 40), f"burst{kill}", matches)
+            # Enrichment is quick: a kill that found it without a backlog is one more, and does not count.
+            if waiting := await oracle.backlog(platform.cluster, platform.partitions):
+                backlogs.append(waiting)
+            if kill % 2:
                 hows.append(await scramble(platform.cluster, platform.partitions, rng))
             node.start()
             await node.ready()
+            if len(backlogs) == KILLS:
+                break
+            assert kill < 2 * KILLS, "the kills find no backlog"
         end.set()
         await asyncio.wait_for(asyncio.gather(feeding, *bursts), 120)
         assert len(backlogs) == KILLS
-        assert min(backlogs) > 0, sorted(backlogs)
-        assert len(hows) == SCRAMBLED
+        assert min(backlogs) > 0
+        assert len(hows) >= SCRAMBLED
+        assert set(hows) == {"zero", "end", "deleted"}
         await exactly_once(platform, source, one, two)
         for match_id, name in played:
             check_sheet(await final(platform, node, match_id), name)
@@ -79,18 +85,22 @@ async def test_twenty_kills_lose_nothing_and_double_nothing(platform: Platform, 
 
 
 async def kill_after(
-    source: Source, node: NodeProcess, answers: int, match_id: str, match: RealMatch
+    source: Source, node: NodeProcess, answers: int, name: str, matches: list[RealMatch]
 ) -> list[asyncio.Task[None]]:
-    """After the n-th answer from now, send a burst and kill in the moment of its first answer.
+    """After the n-th answer from now, send a burst over three matches and kill in the moment of its first answer.
 
-    Enrichment is a few milliseconds behind ingest, so it takes a burst to be sure of a backlog. The posts go on until
+    Enrichment is a few milliseconds behind ingest, so it takes a burst to find it with a backlog. The posts go on until
     they are accepted.
     """
-    await source.declare(match_id, match)
+    names = [(f"{name}-{m.name}", m) for m in matches[:3]]
+    for match_id, match in names:
+        await source.declare(match_id, match)
     wanted = source.answers + answers
     await until(lambda: source.answers >= wanted, f"{answers} answers")
-    records = [record for _, _, record in match.feed.records]
-    posts = [asyncio.create_task(source.post(match_id, records[i : i + BURST])) for i in (0, BURST, 2 * BURST)]
+    posts = [
+        asyncio.create_task(source.post(match_id, [record for _, _, record in match.feed.records[:BURST]]))
+        for match_id, match in names
+    ]
     await asyncio.wait(posts, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     node.kill()
     return posts
