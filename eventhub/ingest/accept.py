@@ -5,7 +5,7 @@ Each item stands alone: an invalid one never holds back a valid one. An item is 
 
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -63,7 +63,8 @@ class Acceptor:
         self._check(event, match)
         admit(self.source, event.occurred_at, match, now)
         name = self.source if provider is None else f"{self.source}/{provider.adapter.provider}"
-        payload = self._payload(event.payload, checked=provider is not None)
+        if provider is None:
+            check_value(event.payload, self._max_depth, "/payload")
         who = identity(name, event.match_id, event.source_event_id, event.revision, self._canonical(event))
         print_ = fingerprint(item)
         if fresh.setdefault(who.packed, self._known.get(who.packed, print_)) != print_:
@@ -73,7 +74,7 @@ class Acceptor:
                 code="id_conflict",
                 pointer="/source_event_id",
             )
-        value = self._encode(_raw(event, who, name, payload, now))
+        value = self._value(_raw(event, who, name, now))
         headers = [("h", pack_tags(who.packed, print_, KINDS[event.type]))]
         return Accepted(who.text, event.match_id, who.packed, print_, Outgoing(event.match_id.encode(), value, headers))
 
@@ -110,11 +111,9 @@ class Acceptor:
                 pointer="/period",
             )
 
-    def _payload(self, payload: dict[str, Any], *, checked: bool) -> msgspec.Raw:
-        if not checked:
-            check_value(payload, self._max_depth, "/payload")
+    def _value(self, raw: RawEvent) -> bytes:
         try:
-            return msgspec.Raw(self._encode(payload))
+            return self._encode(raw)
         except (msgspec.MsgspecError, UnicodeEncodeError) as error:
             raise RejectedError("a text is not valid Unicode", code="malformed", pointer="/payload") from error
 
@@ -124,7 +123,7 @@ class Acceptor:
         return msgspec.json.encode(event, order="sorted")
 
 
-def _raw(event: Incoming, who: Identity, source: str, payload: msgspec.Raw, now: datetime) -> RawEvent:
+def _raw(event: Incoming, who: Identity, source: str, now: datetime) -> RawEvent:
     return RawEvent(
         event_id=who.text,
         source=source,
@@ -140,7 +139,8 @@ def _raw(event: Incoming, who: Identity, source: str, payload: msgspec.Raw, now:
         player_id=event.player_id,
         period=event.period,
         clock_s=event.clock_s,
-        payload=payload,
+        # Encoded together with the rest; readers keep its bytes as they are.
+        payload=cast(msgspec.Raw, event.payload),
     )
 
 

@@ -46,7 +46,7 @@ async def declare(
     admin = kafka.admin()
     try:
         async with asyncio.timeout(timeout_s):
-            await admin.start()
+            await _connect(admin, kafka)
             make = _Maker(kafka, admin, partitions, replication, min_insync_replicas)
             while True:
                 try:
@@ -58,6 +58,15 @@ async def declare(
         raise UnavailableError(f"Kafka did not declare the topics within {timeout_s:g} s: is it up?") from error
     finally:
         await admin.close()
+
+
+async def _connect(admin: Any, kafka: Kafka) -> None:
+    try:
+        await admin.start()
+    except KafkaError as error:
+        raise UnavailableError(
+            f"Kafka at {kafka.bootstrap_servers} does not answer ({type(error).__name__}); is the address right?"
+        ) from error
 
 
 class _Maker:

@@ -1,16 +1,22 @@
 """Reading a stretch of one partition, without a group and without leaving a trace."""
 
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from eventhub.errors import UnavailableError
 from eventhub.kafka.clients import Kafka
 
 ANSWER_TIMEOUT_MS = 500
+OFFSETS_TIMEOUT_S = 10
 UNANSWERED = 40
 """Empty answers in a row, of half a second each, after which the broker counts as lost."""
+
+
+T = TypeVar("T")
 
 
 class Bounds(NamedTuple):
@@ -28,7 +34,7 @@ async def bounds(consumer: Any, topic: str, partition: int) -> Bounds:
 
 
 class Offsets:
-    """Answers how far partitions reach; one client for a whole node."""
+    """Answers how far partitions reach; one client for a whole node. Each raises UnavailableError within 10 s."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -46,24 +52,37 @@ class Offsets:
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         """The offsets that the broker has of this partition now."""
-        return await bounds(self._consumer, topic, partition)
+        return await _answered(bounds(self._consumer, topic, partition))
 
     async def ends(self, topic: str, partitions: int) -> dict[int, int]:
         """Per partition the next offset that will be written."""
-        tps = [TopicPartition(topic, p) for p in range(partitions)]
-        return {tp.partition: o for tp, o in (await self._consumer.end_offsets(tps)).items()}
+        found = await _answered(self._consumer.end_offsets(_all(topic, partitions)))
+        return {tp.partition: offset for tp, offset in found.items()}
 
     async def beginnings(self, topic: str, partitions: int) -> dict[int, int]:
         """Per partition the first offset that the broker still has."""
-        tps = [TopicPartition(topic, p) for p in range(partitions)]
-        return {tp.partition: o for tp, o in (await self._consumer.beginning_offsets(tps)).items()}
+        found = await _answered(self._consumer.beginning_offsets(_all(topic, partitions)))
+        return {tp.partition: offset for tp, offset in found.items()}
 
     async def at(self, topic: str, partitions: int, since_ms: int) -> dict[int, int]:
         """Per partition the first offset appended at or after that time; the end where there is none."""
-        tps = [TopicPartition(topic, p) for p in range(partitions)]
-        found = await self._consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+        tps = _all(topic, partitions)
+        found = await _answered(self._consumer.offsets_for_times(dict.fromkeys(tps, since_ms)))
         ends = await self.ends(topic, partitions)
         return {tp.partition: (found[tp].offset if found.get(tp) else ends[tp.partition]) for tp in tps}
+
+
+def _all(topic: str, partitions: int) -> list[Any]:
+    return [TopicPartition(topic, p) for p in range(partitions)]
+
+
+async def _answered(asked: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(asked, OFFSETS_TIMEOUT_S)
+    except (KafkaError, TimeoutError) as error:
+        raise UnavailableError(
+            f"Kafka does not say how far its partitions reach ({type(error).__name__})", retry_after_s=2
+        ) from error
 
 
 async def read_range(
@@ -75,11 +94,11 @@ async def read_range(
     Blocks for network only. Raises UnavailableError when no progress is made for 20 s.
     """
     consumer = kafka.consumer()
-    await consumer.start()
     try:
+        await _answered(consumer.start())
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
-        has = await bounds(consumer, topic, partition)
+        has = await _answered(bounds(consumer, topic, partition))
         stop = has.end if end is None else min(end, has.end)
         position = max(start, has.beginning)
         consumer.seek(tp, position)

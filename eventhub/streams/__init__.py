@@ -49,11 +49,12 @@ def stages(node: Node, families: list[str]) -> list[Stage]:
     aggregate = aggregation.Surroundings(node.kafka, node.declared, node.registry, node.catch_up_registry, node.name)
     known = {
         "enrichment": Family("enrichment", topics.RAW, lambda p: enrichment.Enrichment(p, enrich)),
-        "history": Family("history", (topics.LOG,), lambda p: History(p, node.history, node.offsets)),
+        "history": Family("history", (topics.LOG,), lambda p: History(p, node.history, node.offsets), 0.1),
         "aggregation": Family(
             "aggregation",
             (topics.LOG,),
             lambda p: aggregation.Aggregation(p, aggregate, refresh_s=node.fence_refresh_s),
+            0.02,
         ),
     }
     return [

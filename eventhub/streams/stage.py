@@ -25,11 +25,12 @@ log = structlog.get_logger(__name__)
 
 
 class Family(NamedTuple):
-    """What a stage runs: its group, its topics, and how the duty for a partition is made."""
+    """What a stage runs: its group, its topics, how the duty for a partition is made, and the least time of a batch."""
 
     name: str
     topics: tuple[str, ...]
     duty: Callable[[int], Duty]
+    pace_s: float = 0.005
 
 
 class Stage:
@@ -108,7 +109,7 @@ class Stage:
             stream_wait_empty=False,
         )
         app.loop = asyncio.get_running_loop()
-        transport.install(app, self._assigned)
+        transport.install(app, self._assigned, pace_s=self.family.pace_s)
         source = app.topic(*self.family.topics, schema=transport.BatchSchema(), acks=False)
 
         @app.agent(source, name=self.family.name)  # type: ignore[untyped-decorator]

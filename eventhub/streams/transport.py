@@ -109,6 +109,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._read_offset = _NoReadOffset()
         self._tokens: dict[int, int] = {}
+        self._next_at = 0.0
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -160,10 +161,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[Any]:
         """Yield (partition, message) chunks. Dropping is safe: flow stops for a rebalance, and then owners seek."""
+        await asyncio.sleep(max(0.0, self._next_at - asyncio.get_running_loop().time()))
         records, _ = await self._wait_next_records(timeout)
         if not records or self.should_stop or not self.flow_active:
             return
         generation = self.app.consumer_generation_id
+        # From here to the next fetch at least one pace: under load that makes large batches, and idle it costs nothing.
+        self._next_at = asyncio.get_running_loop().time() + self.app.pace_s
         for tp, fetched in records.items():
             token = self._tokens.get(tp.partition, 0)
             for start in range(0, len(fetched), BATCH_MAX):
@@ -196,8 +200,12 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
 
 
-def install(app: Any, on_assignment: OnAssignment) -> None:
-    """Give this Faust App the transport; `on_assignment(generation, (topic, partition)s)` is called each rebalance."""
+def install(app: Any, on_assignment: OnAssignment, *, pace_s: float) -> None:
+    """Give this Faust App the transport.
+
+    `on_assignment(generation, (topic, partition)s)` is called each rebalance; fetches are at least `pace_s` apart.
+    """
     app.finalize()
+    app.pace_s = pace_s
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     app.on_assignment = on_assignment

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eventhub import topics
-from eventhub.errors import ConfigError
+from eventhub.errors import ConfigError, UnavailableError
 from eventhub.kafka import Declared, Kafka, declare
 
 
@@ -57,3 +57,8 @@ async def test_topics_are_made_as_the_table_says(own_cluster: Kafka) -> None:
         await admin.close()
     for topic in topics.TOPICS.values():
         assert len(described[topic.name]["partitions"]) == (8 if topic.partitioned else 1)
+
+
+async def test_a_cluster_that_does_not_answer_is_named() -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 does not answer"):
+        await declared(Kafka("127.0.0.1:1"))

@@ -24,9 +24,28 @@ PERIOD = {
 }
 GOAL, OWN_GOAL, INTERCEPTION, CLEARANCE = 101, 102, 1401, 1501
 CARDS = {1701: "red_card", 1703: "second_yellow_card", 1702: "yellow_card"}
-BODY = {401: "left_foot", 402: "right_foot", 403: "head"}
-DUEL = {703: "won", 701: "lost", 702: "neutral"}
-FLAGS = {301: "assist", 302: "key_pass", 1601: "tackle", 1901: "counter_attack"}
+FACTS: dict[int, tuple[str, Any]] = {
+    401: ("body_part", "left_foot"),
+    402: ("body_part", "right_foot"),
+    403: ("body_part", "head"),
+    301: ("assist", True),
+    302: ("key_pass", True),
+    1601: ("tackle", True),
+    1901: ("counter_attack", True),
+}
+"""Tags that say the same of every kind of event: field and value."""
+OUTCOMES: dict[str, dict[int, tuple[str, Any]]] = {
+    "pass": {1801: ("accurate", True), 1802: ("accurate", False)},
+    "duel": {703: ("outcome", "won"), 701: ("outcome", "lost"), 702: ("outcome", "neutral")},
+    "shot": {
+        **dict.fromkeys(range(1201, 1210), ("outcome", "on_target")),
+        **dict.fromkeys(range(1210, 1217), ("outcome", "wide")),
+        **dict.fromkeys(range(1217, 1224), ("outcome", "woodwork")),
+        2101: ("outcome", "blocked"),
+    },
+}
+"""Tags that say how an event of one kind ended; a goal is its own outcome."""
+FACTS_OF = {kind: FACTS | outcomes for kind, outcomes in OUTCOMES.items()}
 
 
 class Kind(NamedTuple):
@@ -71,13 +90,13 @@ KINDS: dict[int, Kind] = {
 OFFSIDE = 6
 
 
-class Tag(msgspec.Struct):
+class Tag(msgspec.Struct, gc=False):
     """A fact about the record."""
 
     id: int
 
 
-class Position(msgspec.Struct):
+class Position(msgspec.Struct, gc=False):
     """Percent of the pitch, from the acting team's own goal and its left."""
 
     x: float
@@ -196,34 +215,16 @@ def _strongest(kind: str, tags: set[int]) -> str:
 
 def _payload(event: Record, kind: Kind, tags: set[int], *, home: bool) -> dict[str, Any]:
     payload: dict[str, Any] = {"sub_type": kind.sub_type} if kind.sub_type is not None else {}
-    for position, x, y in zip(event.positions, ("x", "end_x"), ("y", "end_y"), strict=False):
-        side = 1 if home else -1
+    side = 1 if home else -1
+    for position, (x, y) in zip(event.positions, (("x", "y"), ("end_x", "end_y")), strict=False):
         payload[x] = round((position.x - 50) * 1.05 * side, 2)
         payload[y] = round((50 - position.y) * 0.68 * side, 2)
-    for tag in tags & BODY.keys():
-        payload["body_part"] = BODY[tag]
-    for tag in tags & FLAGS.keys():
-        payload[FLAGS[tag]] = True
-    if kind.type == "pass":
-        payload["accurate"] = 1801 in tags
-    elif kind.type == "duel":
-        payload["outcome"] = next((name for tag, name in DUEL.items() if tag in tags), None)
-    elif kind.type == "shot" and GOAL not in tags:
-        payload["outcome"] = _outcome(tags)
-    return payload
-
-
-def _outcome(tags: set[int]) -> str | None:
+    facts = FACTS if GOAL in tags else FACTS_OF.get(kind.type, FACTS)
     for tag in tags:
-        if 1201 <= tag <= 1209:
-            return "on_target"
-        if 1210 <= tag <= 1216:
-            return "wide"
-        if 1217 <= tag <= 1223:
-            return "woodwork"
-        if tag == 2101:
-            return "blocked"
-    return None
+        if tag in facts:
+            field, value = facts[tag]
+            payload[field] = value
+    return payload
 
 
 def _declaration(file: File) -> dict[str, Any]:
