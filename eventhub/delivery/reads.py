@@ -34,7 +34,7 @@ class Reads:
         return [
             Route("/v1/matches", self.matches, methods=["GET"], name="matches"),
             Route("/v1/matches/{match_id}", self.match, methods=["GET"], name="match"),
-            Route("/v1/matches/{match_id}/events", self.events, methods=["GET"], name="match-events"),
+            Route("/v1/matches/{match_id}/events", self.events, methods=["GET"], name="events-of-a-match"),
         ]
 
     async def matches(self, request: Request) -> Response:
