@@ -38,7 +38,7 @@ class Platform(NamedTuple):
         return {
             "node": _cpu_s(psutil.Process(self.node.pid)),
             "kafka": _cpu_s(psutil.Process(self.services.pid("kafka"))),
-            "postgres": _cpu_s(postmaster) + sum(map(_cpu_s, postmaster.children(recursive=True))),
+            "postgres": _cpu_s(postmaster, ended=True) + sum(map(_cpu_s, postmaster.children(recursive=True))),
         }
 
 
@@ -68,9 +68,11 @@ async def platform() -> AsyncIterator[Platform]:
             services.leave()
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def _cpu_s(process: psutil.Process, *, ended: bool = False) -> float:
+    """User and system time; with `ended`, of its ended children too."""
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
         return 0.0
-    return float(times.user + times.system)
+    own = float(times.user + times.system)
+    return own + float(times.children_user + times.children_system) if ended else own

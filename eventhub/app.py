@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
@@ -43,9 +45,9 @@ from eventhub.server import Listener, bind
 DEMO_SPEED = 10
 GC_THRESHOLD = (100_000, 50, 1000)
 MIGRATE_WAIT_S = 5
+THREADS_TIMEOUT_S = 2
 MIGRATE_AGAIN_S = 1
 Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 log = structlog.get_logger(__name__)
 
@@ -154,13 +156,12 @@ async def node(settings: Settings, addresses: embedded.Addresses, slot: streams.
         yield Node(app, admin, live, stages, writer)
 
 
-def serve(settings: Settings, *, demo: bool, say: Say, progress: Progress) -> None:
-    """Run a node until SIGTERM or SIGINT; starts what has no address configured, and stops it if it is the last.
+def serve(settings: Settings, services: embedded.Services, *, demo: bool, say: Say) -> None:
+    """Run a node on these services until SIGTERM or SIGINT, then leave them: the last node of a folder stops them.
 
-    Raises ConfigError for settings that contradict what is running, UnavailableError when a service cannot be had.
+    Raises ConfigError for settings that contradict what is running, UnavailableError when Kafka does not answer.
     """
     telemetry.set_up(terminal=sys.stderr.isatty())
-    services = embedded.join(settings, say=say, progress=progress)
     slot = streams.Slot(settings.data_dir)
     # The ring holds hundreds of thousands of tuples; the default walks them all again and again (a fifth of the CPU).
     gc.set_threshold(*GC_THRESHOLD)
@@ -173,6 +174,18 @@ def serve(settings: Settings, *, demo: bool, say: Say, progress: Progress) -> No
         slot.leave()
     finally:
         services.leave()
+        _end_threads()
+
+
+def _end_threads() -> None:
+    """A consumer thread of Faust that hangs would keep the process for ever: everything is closed, so end it."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(THREADS_TIMEOUT_S)
+            if thread.is_alive():
+                log.warning("thread does not end; ending the process", thread=thread.name)
+                sys.stdout.flush()
+                os._exit(0 if sys.exc_info()[0] is None else 70)
 
 
 async def _serve(
@@ -199,7 +212,7 @@ async def _play(running: Node, url: str, say: Say) -> None:
     """Generated matches, one after another, posted to this node as any source would."""
     keys = {source: await operations.write_key(running.writer, source) for source in auth.SOURCES}
     for seed in itertools.count(1):
-        await demo_match.run(url, keys, seed=seed, speed=DEMO_SPEED, say=say)
+        await demo_match.run(url, keys, seed=seed, speed=DEMO_SPEED, say=say, program=sys.argv[0])
 
 
 async def _migrate_soon(dsn: str, start: Start) -> None:

@@ -12,6 +12,7 @@ QUIET = {
     "faust": logging.ERROR,
     "mode": logging.ERROR,
     "aiokafka": logging.CRITICAL,
+    "eventhub.streams.transport": logging.ERROR,
     "psycopg.pool": logging.ERROR,
     "uvicorn": logging.WARNING,
     "httpx2": logging.WARNING,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -40,6 +41,16 @@ def data(line: str) -> None:
 def data_json(value: Any) -> None:
     """An object for programs."""
     data(json.dumps(value, ensure_ascii=False))
+
+
+def is_local(node: str) -> bool:
+    """Whether an address names this machine, so that keys and tokens made here may be sent to it."""
+    return urlsplit(node).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def printable(text: str) -> str:
+    """Text from outside without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def fail(error: EventhubError) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventhub.cli import replay as engine
-from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, say, settings
+from eventhub.cli.console import ConfigFile, DataDir, data, data_json, is_local, meter, say, settings
 from eventhub.config import Settings
 from eventhub.errors import NotFoundError, RejectedError, UsageError
 from eventhub.events import minute
@@ -68,7 +68,11 @@ def replay(
     if again:
         note.unlink(missing_ok=True)
     target = _target(chosen, node, provider, match_id, key, admin_key)
-    summary = asyncio.run(_run(feed, target, times, give_up_after, engine.Checkpoint(note)))
+    try:
+        summary = asyncio.run(_run(feed, target, times, give_up_after, engine.Checkpoint(note, feed)))
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        raise
     for refusal in summary.refusals:
         say(f"refused: {refusal['code']} at {refusal['pointer'] or '/'}: {refusal['detail']}")
     result = {"match_id": match_id, "accepted": summary.accepted, "rejected": summary.rejected}
@@ -94,7 +98,7 @@ def _target(
     chosen: Settings, node: str | None, provider: str, match_id: str, key: str | None, admin_key: str | None
 ) -> engine.Target:
     if key is None:
-        if node is not None and not node.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]")):
+        if node is not None and not is_local(node):
             raise UsageError(f"--key is needed for {node}: `eventhub keys create broadcast` there")
         from eventhub import operations
 
@@ -110,8 +114,8 @@ async def _run(
 
     with meter() as bar:
 
-        def progress(done: int, total: int, due_s: float) -> None:
-            bar(target.match_id, done, total, f"minute {minute('first_half', due_s) or ''}")
+        def progress(done: int, total: int, at: engine.Step) -> None:
+            bar(target.match_id, done, total, f"minute {minute(at.period, at.clock_s) or ''}")
 
         async with httpx2.AsyncClient(timeout=engine.REQUEST_TIMEOUT_S) as http:
             sender = engine.Replay(
@@ -119,6 +123,6 @@ async def _run(
             )
             start = await sender.declare(feed, datetime.now(UTC))
             plan = engine.steps(feed, target.match_id, start)
-            if checkpoint.read() >= len(plan):
+            if checkpoint.read()[0] >= len(plan):
                 say("this feed was sent to its end before; --again sends it once more")
             return await sender.send(plan, checkpoint)

@@ -1,8 +1,9 @@
 """`serve`, `migrate`, `keys create`, `token create`, `version`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from eventhub import __version__
+from eventhub import __version__, embedded
 from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, say, settings
 
 
@@ -28,12 +29,15 @@ def serve(
     demo
         Play a generated match.
     """
-    from eventhub import app
-
     flags = {"http.host": host, "http.port": port, "admin.port": admin_port}
     chosen = settings(data_dir, config, flags)
-    with meter() as progress:
-        app.serve(chosen, demo=demo, say=say, progress=progress)
+    with meter() as progress, ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(embedded.join, chosen, say=say, progress=progress)
+        # Loading the node takes as long as starting the services, so both at once.
+        from eventhub import app
+
+        services = joining.result()
+    app.serve(chosen, services, demo=demo, say=say)
 
 
 def migrate(*, data_dir: DataDir = None, config: ConfigFile = None, json: bool = False) -> None:

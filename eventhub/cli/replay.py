@@ -5,7 +5,9 @@ duplicates. Records go out in file order, and a period's end only after every re
 """
 
 import asyncio
+import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -22,6 +24,7 @@ BATCH = 500
 WAIT_S = (0.1, 5.0)
 LONGEST = timedelta(hours=3)
 REQUEST_TIMEOUT_S = 30
+NEW_KEY_S = 5
 
 
 class Step(NamedTuple):
@@ -30,6 +33,8 @@ class Step(NamedTuple):
     due_s: float
     canonical: bool
     body: bytes
+    period: str
+    clock_s: float
 
 
 class Target(NamedTuple):
@@ -65,7 +70,9 @@ def steps(feed: Feed, match_id: str, start: datetime) -> list[Step]:
     for name, first_s, last_s in feed.periods:
         offset_s = base_s - first_s
         plan.append(_canonical(match_id, "period_start", name, first_s, base_s, start))
-        plan += [Step(at_s + offset_s, False, record) for period, at_s, record in feed.records if period == name]
+        plan += [
+            Step(at_s + offset_s, False, body, name, at_s) for period, at_s, body in feed.records if period == name
+        ]
         base_s = last_s + offset_s
         plan.append(_canonical(match_id, "period_end", name, last_s, base_s, start))
     name, _, last_s = feed.periods[-1]
@@ -82,33 +89,45 @@ def _canonical(match_id: str, kind: str, period: str, clock_s: float, due_s: flo
         "period": period,
         "clock_s": clock_s,
     }
-    return Step(due_s, True, json.dumps(event).encode())
+    return Step(due_s, True, json.dumps(event).encode(), period, clock_s)
 
 
 class Checkpoint:
-    """How many steps were acknowledged, in a file that is replaced in one piece."""
+    """How many steps of this feed were acknowledged and refused, in a file that is replaced in one piece."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, feed: Feed) -> None:
         self._path = path
+        records = b"\n".join(record for _, _, record in feed.records)
+        self._feed = hashlib.sha256(records).hexdigest()
 
-    def read(self) -> int:
-        """Steps that were acknowledged; 0 when there is no file."""
+    def read(self) -> tuple[int, int]:
+        """Steps that were acknowledged, and items refused among them; zeros when there is no file.
+
+        Raises RejectedError when it cannot be read, or when it is of other records.
+        """
         try:
-            return int(json.loads(self._path.read_text())["acknowledged"])
+            noted = json.loads(self._path.read_text())
+            done, refused, feed = int(noted["acknowledged"]), int(noted["refused"]), noted["feed"]
         except FileNotFoundError:
-            return 0
+            return 0, 0
         except (ValueError, KeyError, TypeError) as error:
             raise RejectedError(f"the checkpoint {self._path} is broken; remove it to send all again") from error
+        if feed != self._feed:
+            raise RejectedError(f"the checkpoint {self._path} is of another file; name another by --checkpoint")
+        return done, refused
 
-    def write(self, acknowledged: int) -> None:
-        """Note progress."""
+    def write(self, acknowledged: int, refused: int) -> None:
+        """Note progress; it is on the disk when this returns."""
         draft = self._path.with_name(self._path.name + ".new")
-        draft.write_text(json.dumps({"acknowledged": acknowledged}))
+        with draft.open("w") as file:
+            json.dump({"acknowledged": acknowledged, "refused": refused, "feed": self._feed}, file)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(self._path)
 
 
 class Replay:
-    """Sends a feed. `progress(done, total, due_s)` is called after each acknowledged batch."""
+    """Sends a feed. `progress(done, total, last)` is called after each acknowledged batch with its last step."""
 
     def __init__(
         self,
@@ -117,12 +136,13 @@ class Replay:
         *,
         speed: float,
         give_up_after_s: float,
-        progress: Callable[[int, int, float], None],
+        progress: Callable[[int, int, Step], None],
         say: Callable[[str], None],
     ) -> None:
         self._http, self._target, self._speed = http, target, speed
         self._give_up_after_s = give_up_after_s
         self._progress, self._say = progress, say
+        self._begun_at = 0.0
 
     async def declare(self, feed: Feed, now: datetime) -> datetime:
         """Declare the match unless it is; returns its start. Without an admin key the match must be there."""
@@ -137,10 +157,10 @@ class Replay:
 
     async def send(self, plan: Sequence[Step], checkpoint: Checkpoint) -> Summary:
         """Send what was not acknowledged yet. Raises UnavailableError when nothing is accepted for too long."""
-        done = checkpoint.read()
+        done, rejected = checkpoint.read()
         loop = asyncio.get_running_loop()
         zero = loop.time() - (plan[done].due_s / self._speed if done < len(plan) else 0)
-        accepted = rejected = 0
+        accepted = 0
         refusals: list[dict[str, Any]] = []
         while done < len(plan):
             await asyncio.sleep(max(0.0, zero + plan[done].due_s / self._speed - loop.time()))
@@ -150,8 +170,8 @@ class Replay:
             rejected += len(answer["rejected"])
             refusals += answer["rejected"][: 10 - len(refusals)]
             done += len(batch)
-            checkpoint.write(done)
-            self._progress(done, len(plan), batch[-1].due_s)
+            checkpoint.write(done, rejected)
+            self._progress(done, len(plan), batch[-1])
         return Summary(accepted, rejected, refusals)
 
     def _batch(self, plan: Sequence[Step], start: int, now_s: float) -> Sequence[Step]:
@@ -177,6 +197,7 @@ class Replay:
     async def _until_answered(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
         """Try until there is an answer that counts; waits between tries with full jitter."""
         loop = asyncio.get_running_loop()
+        self._begun_at = self._begun_at or loop.time()
         deadline = loop.time() + self._give_up_after_s
         waits = backoff.expo(base=2, factor=WAIT_S[0], max_value=WAIT_S[1])
         next(waits)
@@ -187,10 +208,12 @@ class Replay:
             except httpx2.HTTPError as error:
                 reason = f"{type(error).__name__}"
             else:
-                if answer.status_code not in (429, 502, 503, 504):
+                # A key that was made just now reaches each node a moment later than Kafka has it.
+                new_key = answer.status_code == 401 and loop.time() - self._begun_at < NEW_KEY_S
+                if answer.status_code not in (429, 500, 502, 503, 504) and not new_key:
                     return _judged(answer)
                 reason = f"{answer.status_code}"
-                wait_s = max(wait_s, random.uniform(1, 1.5) * float(answer.headers.get("retry-after", 0)))  # noqa: S311
+                wait_s = max(wait_s, random.uniform(1, 1.5) * _seconds(answer.headers.get("retry-after")))  # noqa: S311
             if loop.time() + wait_s > deadline:
                 raise UnavailableError(
                     f"{self._target.node} accepted nothing for {self._give_up_after_s:g} s (last: {reason});"
@@ -198,6 +221,14 @@ class Replay:
                 )
             self._say(f"{reason}; trying again in {wait_s:.1f} s")
             await asyncio.sleep(wait_s)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """What Retry-After asks for, where it is a number; a date (RFC 9110) is left to the back-off."""
+    try:
+        return float(retry_after or 0)
+    except ValueError:
+        return 0.0
 
 
 def _judged(answer: httpx2.Response) -> dict[str, Any]:

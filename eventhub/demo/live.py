@@ -16,16 +16,19 @@ AGAIN_S = 0.2
 log = structlog.get_logger(__name__)
 
 
-async def run(url: str, keys: Mapping[str, str], *, seed: int, speed: float, say: Callable[[str], None]) -> None:
+async def run(
+    url: str, keys: Mapping[str, str], *, seed: int, speed: float, say: Callable[[str], None], program: str
+) -> None:
     """Declare and play one match; `keys` by source, with one of `admin`. Returns after its end.
 
+    `say` is told how to follow it with `program`.
     Refused items are logged; a node that does not answer is asked again, in order, until this is cancelled.
     """
     made = generate(seed)
     begun = datetime.now(UTC)
-    match_id = f"demo-{begun:%H%M%S}"
+    match_id = f"demo-{begun:%Y%m%d-%H%M%S}"
     # So that nothing lies ahead of the clock, however fast it is played.
-    starts_at = begun - LONGEST * (1 - 1 / speed)
+    starts_at = begun - LONGEST * (1 - 1 / max(1.0, speed))
     async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
 
         async def send(method: str, path: str, key: str, body: Any) -> None:
@@ -47,7 +50,7 @@ async def run(url: str, keys: Mapping[str, str], *, seed: int, speed: float, say
 
         await send("PUT", f"/v1/matches/{match_id}", "admin", made.declaration | {"starts_at": starts_at.isoformat()})
         say(f"a generated match is live at {speed:g} times its speed; follow it with")
-        say(f"  eventhub events tail match:{match_id}")
+        say(f"  {program} events tail match:{match_id} --node {url}")
         await play(
             made,
             match_id=match_id,

@@ -19,7 +19,7 @@ from eventhub.ingest.decode import split
 from eventhub.ingest.ports import Node
 from eventhub.record import Outgoing
 
-SLICE = 500
+SLICE = 100
 KNOWN_MAX = 200_000
 log = structlog.get_logger(__name__)
 

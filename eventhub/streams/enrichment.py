@@ -86,7 +86,7 @@ class Enrichment:
         await self._writer.write([self._marker()])
         self._snapshot_at = asyncio.get_running_loop().time() + self._around.snapshot_s
         self.ready = True
-        log.info("fenced", partition=self.partition, fence=fence, applied=self._applied)
+        log.debug("fenced", partition=self.partition, fence=fence, applied=self._applied)
 
     async def apply(self, batches: Sequence[Batch]) -> None:
         """Put one look's records on the log; returns when they are acknowledged."""

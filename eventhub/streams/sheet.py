@@ -14,7 +14,9 @@ Change = Literal["key", "other", "none"]
 NO_EFFECT = frozenset(("state", "stats", "translation", "tracking_frame", "post"))
 GOALS = ("goal", "own_goal")
 CARDS = ("yellow_card", "second_yellow_card", "red_card")
-HELD = frozenset((*GOALS, *CARDS, "shot", "substitution", "var_review", "penalty_awarded"))
+SHOWN = frozenset((*GOALS, *CARDS, "substitution", "var_review", "penalty_awarded"))
+ENDS = ("period_end", "match_end")
+HELD = SHOWN | {"shot", *ENDS}
 IN_PLAY = frozenset(("pass", "carry", "touch", "shot", "goal"))
 """Actions on the ball, of which each side's share is its possession; counted as first sent."""
 
@@ -61,6 +63,7 @@ class Fold(msgspec.Struct):
     status: Status = "scheduled"
     period: str | None = None
     clock_s: float | None = None
+    final: bool = False
     ended: list[str] = []
     held: dict[str, Held] = {}
     on_ball: dict[str, int] = {}
@@ -114,13 +117,15 @@ def apply(fold: Fold, event: Seen) -> Change:
         return "none"
     fold.numbers += 1
     before = fold.status, fold.period
-    _tick(fold, event)
     if event.type in IN_PLAY and event.revision == 0 and event.team_id is not None:
         fold.on_ball[event.team_id] = fold.on_ball.get(event.team_id, 0) + 1
     root = event.of or event.event_id
-    if (event.type in HELD or root in fold.held) and _hold(fold, root, event):
-        return "key"
-    return "key" if (fold.status, fold.period) != before else "other"
+    changed = False
+    # A revision is held whatever its type: the goal that it takes back may come after it.
+    if event.type in HELD or event.revision > 0 or root in fold.held:
+        changed = _hold(fold, root, event)
+    _tick(fold, event)
+    return "key" if changed or (fold.status, fold.period) != before else "other"
 
 
 def _hold(fold: Fold, root: str, event: Seen) -> bool:
@@ -141,32 +146,33 @@ def _hold(fold: Fold, root: str, event: Seen) -> bool:
         player=event.player,
     )
     fold.held[root] = new
+    if event.type in ENDS or (old is not None and old.type in ENDS):
+        ends = [held for held in fold.held.values() if held.stands and held.type in ENDS]
+        fold.final = any(held.type == "match_end" for held in ends)
+        fold.ended = [held.period for held in ends if held.period is not None]
     return any(TYPES[held.type].effect in ("score", "card") for held in (old, new) if held is not None)
 
 
 def _tick(fold: Fold, event: Seen) -> None:
     """Status, period and clock never go back: a late event changes none of them."""
-    if event.type == "match_end" and event.action != "delete":
+    if fold.final and fold.status == "final":
+        return
+    if event.period in _ORDER and event.action != "delete":
+        now = _ORDER[fold.period] if fold.period is not None else -1
+        if _ORDER[event.period] > now:
+            fold.period, fold.clock_s = event.period, None
+        if _ORDER[event.period] >= now and event.clock_s is not None:
+            fold.clock_s = max(fold.clock_s or 0.0, event.clock_s)
+    if fold.final:
         fold.status = "final"
-    if fold.status == "final" or event.period not in _ORDER:
-        return
-    now = _ORDER[fold.period] if fold.period is not None else -1
-    then = _ORDER[event.period]
-    if then < now:
-        return
-    if then > now:
-        fold.period, fold.clock_s = event.period, None
-    if event.clock_s is not None:
-        fold.clock_s = max(fold.clock_s or 0.0, event.clock_s)
-    if event.type == "period_end":
-        fold.ended.append(event.period)
-    fold.status = "break" if event.period in fold.ended else "live"
+    elif fold.period is not None:
+        fold.status = "break" if fold.period in fold.ended else "live"
 
 
 def sheet(fold: Fold, match: Match) -> Sheet:
     """The sheet that follows from what stands now."""
     standing = sorted((h for h in fold.held.values() if h.stands), key=_place)
-    shown = [h for h in standing if h.type != "shot"]
+    shown = [h for h in standing if h.type in SHOWN]
     return Sheet(
         match_id=match.match_id,
         status=fold.status,
@@ -183,7 +189,8 @@ def _side(fold: Fold, standing: list[Held], team_id: str, name: str) -> Side:
     """Counts of one side. An own goal is the other side's; a second yellow is a yellow card and a red one."""
     mine = [h for h in standing if h.team_id == team_id]
     in_play = [h for h in mine if h.period != "shootout"]
-    theirs = sum(h.type == "own_goal" for h in standing if h.team_id not in (team_id, None))
+    other = fold.away if team_id == fold.home else fold.home
+    theirs = sum(h.type == "own_goal" and h.team_id == other for h in standing if h.period != "shootout")
     balls = sum(fold.on_ball.values())
     return Side(
         id=team_id,

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from eventhub.cli.replay import Checkpoint, Replay, Summary, Target, starts_at, steps
-from eventhub.errors import ForbiddenError, UnavailableError
+from eventhub.errors import ForbiddenError, RejectedError, UnavailableError
 from eventhub.ingest.adapters import Feed
 from eventhub.server import bind
 from tests.support.wait import until
@@ -114,7 +114,7 @@ async def replay(server: Server, checkpoint: Path, *, give_up_after_s: float = 3
             say=lambda _: None,
         )
         start = await sender.declare(FEED, NOW)
-        return await sender.send(steps(FEED, "m1", start), Checkpoint(checkpoint))
+        return await sender.send(steps(FEED, "m1", start), Checkpoint(checkpoint, FEED))
 
 
 def names(lines: list[dict[str, Any]]) -> list[Any]:
@@ -222,6 +222,36 @@ async def test_refused_items_are_counted_and_the_rest_is_sent(server: Server, tm
     assert summary.rejected == 1
     assert summary.refusals[0]["code"] == "unmapped"
     assert names(server.lines) == WHOLE[1:]
+
+
+async def test_a_key_that_the_node_does_not_know_yet_is_waited_for(server: Server, tmp_path: Path) -> None:
+    async def unknown(_: Request) -> Response:
+        return JSONResponse({"detail": "the key is unknown"}, 401)
+
+    async def a_date(_: Request) -> Response:
+        return Response(status_code=503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
+
+    server.faults = [unknown, a_date]
+    await replay(server, tmp_path / "note")
+    assert server.happened == 2
+    assert names(server.lines) == WHOLE
+
+
+async def test_an_answer_that_is_cut_in_the_middle_means_sending_again(server: Server, tmp_path: Path) -> None:
+    async def cut(request: Request) -> Response:
+        server.lines += [json.loads(line) for line in (await request.body()).split(b"\n")]
+        return Response(b'{"accep', 202, {"Content-Length": "5000"})
+
+    server.faults = [cut]
+    await replay(server, tmp_path / "note")
+    assert server.happened == 1
+    assert names(server.lines) == ["period_start", *WHOLE]
+
+
+async def test_a_checkpoint_of_another_file_is_refused(server: Server, tmp_path: Path) -> None:
+    Checkpoint(tmp_path / "note", Feed({}, [("first_half", 0.0, b"{}")], [])).write(10, 0)
+    with pytest.raises(RejectedError, match="another file"):
+        await replay(server, tmp_path / "note")
 
 
 async def test_a_wrong_key_ends_it_at_once(server: Server, tmp_path: Path) -> None:

@@ -120,6 +120,25 @@ def test_a_goal_given_to_the_other_side_by_a_revision_moves() -> None:
     assert score(folded(seen("shot", 1), revised("goal", 1, 1))) == (1, 0)
 
 
+def test_a_goal_that_became_a_foul_does_not_count_even_if_that_is_heard_first() -> None:
+    first, second = seen("goal", 1), revised("foul", 1, 1)
+    for order in ((first, second), (second, first)):
+        assert score(folded(*order)) == (0, 0)
+        assert folded(*order).incidents == []
+
+
+def test_a_period_end_or_match_end_that_is_taken_back_does_not_end_anything() -> None:
+    fold = sheet.begin(MATCH)
+    for event in (seen("period_start", 0), seen("period_end", 44), revised("period_end", 44, 1, action="delete")):
+        sheet.apply(fold, event)
+    assert fold.status == "live"
+    for event in (seen("match_end", 45), revised("match_end", 45, 1, action="delete")):
+        sheet.apply(fold, event)
+    assert sheet.sheet(fold, MATCH).status == "live"
+    sheet.apply(fold, revised("match_end", 45, 2, action="update"))
+    assert sheet.sheet(fold, MATCH).status == "final"
+
+
 def test_goals_of_a_shoot_out_count_for_the_shoot_out_alone() -> None:
     shots = [seen("goal", n, period="shootout", team_id="h" if n % 2 else "a") for n in range(1, 6)]
     shown = folded(seen("goal", 90), *shots, seen("shot", 9, period="shootout"))
@@ -146,7 +165,7 @@ def test_status_and_clock_go_forward_only() -> None:
     assert after(seen("period_start", 45, **second)) == ("live", "second_half", 2700.0)
     assert after(seen("goal", 44), seen("period_end", 46)) == ("live", "second_half", 2700.0)
     assert after(seen("period_end", 94, **second)) == ("break", "second_half", 5640.0)
-    assert after(seen("match_end", 94, **second)) == ("final", "second_half", 5640.0)
+    assert after(seen("match_end", 94, event_id="end", **second)) == ("final", "second_half", 5640.0)
     assert after(seen("pass", 95, **second)) == ("final", "second_half", 5640.0)
 
 
@@ -177,7 +196,7 @@ def test_the_same_revision_again_changes_nothing() -> None:
     assert score(sheet.sheet(fold, MATCH)) == (1, 0)
 
 
-KINDS = st.sampled_from(["goal", "own_goal", "shot", "yellow_card", "second_yellow_card", "red_card"])
+KINDS = st.sampled_from(["goal", "own_goal", "shot", "yellow_card", "second_yellow_card", "red_card", "foul", "touch"])
 REVISIONS = st.lists(st.tuples(KINDS, st.sampled_from(["insert", "update", "delete"])), min_size=1, max_size=4)
 
 

@@ -5,6 +5,7 @@ come as percent of the pitch in the acting team's view, origin top left.
 """
 
 import gzip
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,7 +167,7 @@ class WyscoutAdapter:
             raw = path.read_bytes()
             file = msgspec.json.decode(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, type=File)
             timed = [(*self._time(event), bytes(event)) for event in file.events]
-        except (OSError, EOFError, msgspec.MsgspecError, KeyError) as error:
+        except (OSError, EOFError, zlib.error, msgspec.MsgspecError, KeyError) as error:
             raise MalformedError(f"{path.name} is not a Wyscout v2 file of one match: {error}") from error
         if len(file.teams) != 2 or not timed:
             raise MalformedError(
@@ -217,8 +218,9 @@ def _payload(event: Record, kind: Kind, tags: set[int], *, home: bool) -> dict[s
     payload: dict[str, Any] = {"sub_type": kind.sub_type} if kind.sub_type is not None else {}
     side = 1 if home else -1
     for position, (x, y) in zip(event.positions, (("x", "y"), ("end_x", "end_y")), strict=False):
-        payload[x] = round((position.x - 50) * 1.05 * side, 2)
-        payload[y] = round((50 - position.y) * 0.68 * side, 2)
+        # Percents are whole numbers, so this has two decimals; adding 0 makes -0.0 an ordinary zero.
+        payload[x] = (position.x - 50) * 105 / 100 * side + 0.0
+        payload[y] = (50 - position.y) * 68 / 100 * side + 0.0
     facts = FACTS if GOAL in tags else FACTS_OF.get(kind.type, FACTS)
     for tag in tags:
         if tag in facts:
