@@ -77,7 +77,13 @@ TYPES: dict[str, EventType] = {
         EventType("period_start", "critical", "period", _B, {}),
         EventType("period_end", "critical", "period", _B, {}),
         EventType("match_end", "critical", "period", _B, {}),
-        EventType("pass", "normal", "none", _B, {**_XY, **_BODY, "sub_type": "kind of pass", "accurate": "bool"}),
+        EventType(
+            "pass",
+            "normal",
+            "none",
+            _B,
+            {**_XY, **_BODY, "sub_type": "kind of pass", "accurate": "bool", "assist": "bool"},
+        ),
         EventType("shot", "normal", "shot", _B, {**_XY, **_BODY, "sub_type": "kind", "outcome": "where it went"}),
         EventType("save", "normal", "none", _B, {**_XY, "sub_type": "save | save_attempt"}),
         EventType("foul", "normal", "none", _B, {**_XY, "sub_type": "kind of foul"}),
@@ -94,7 +100,13 @@ TYPES: dict[str, EventType] = {
         EventType("translation", "normal", "derived", _DERIVED, {"lang": "BCP 47", "text": "text"}),
         EventType("state", "normal", "derived", _DERIVED, {"sheet": "match sheet", "cause": "log offset"}),
         EventType("stats", "bulk", "derived", _DERIVED, {"window_s": "seconds"}),
-        EventType("tracking_frame", "bulk", "none", ("sensors",), {"players": "[[player_id, x, y]] in metres"}),
+        EventType(
+            "tracking_frame",
+            "bulk",
+            "none",
+            ("sensors",),
+            {"players": "[[player_id, x, y]] in metres", "ball": "[x, y] in metres"},
+        ),
     )
 }
 """Every event type; lanes are VOCABULARY.md's. A `state` without score, card or period change travels as bulk."""

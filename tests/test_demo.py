@@ -117,3 +117,31 @@ def test_broadcast_occurs_by_the_match_clock_and_the_rest_now() -> None:
         at = datetime.fromisoformat(event["occurred_at"])
         by_clock = START + timedelta(seconds=item.event.get("clock_s", 0))
         assert at == (by_clock if item.source == "broadcast" else START + timedelta(hours=3))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_players_run_and_do_not_jump_and_stay_on_the_pitch(seed: int) -> None:
+    frames = [i.event["payload"]["players"] for i in demo.generate(seed).items if i.source == "sensors"]
+    for before, after in itertools.pairwise(frames):
+        at = {p: (x, y) for p, x, y in before}
+        for player, x, y in after:
+            assert abs(x) <= 52.5
+            assert abs(y) <= 34
+            moved = ((x - at[player][0]) ** 2 + (y - at[player][1]) ** 2) ** 0.5 if player in at else 0
+            assert moved <= 6.2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_kick_is_taken_after_the_shoot_out_is_decided(seed: int) -> None:
+    kicks = [
+        i.event
+        for i in demo.generate(seed).items
+        if i.event.get("period") == "shootout" and i.event["type"] in ("goal", "shot")
+    ]
+    scored, left = [0, 0], [5, 5]
+    for number, kick in enumerate(kicks):
+        assert scored[0] <= scored[1] + left[1]
+        assert scored[1] <= scored[0] + left[0]
+        scored[number % 2] += kick["type"] == "goal"
+        left[number % 2] -= 1
+    assert len({k["player_id"] for k in kicks}) == len(kicks)

@@ -91,6 +91,7 @@ class _Match:
         self._ball = (0.0, 0.0)
         self._number = 0
         self._cautioned: str | None = None
+        self._where: dict[str, tuple[float, float]] = {}
 
     def tell(self, kind: str, side: Side | None, player: str | None, **payload: Any) -> str:
         """Say one thing as broadcast does; returns its id."""
@@ -182,15 +183,30 @@ class _Match:
         self.period, self.clock_s = "shootout", float(PERIODS["shootout"].begins_s)
         self._began_s = self.clock_s
         self.tell("period_start", None, None)
+        takers = [self.rng.sample(side.on_pitch[1:], len(side.on_pitch) - 1) for side in self.sides]
         loser = self.rng.randint(0, 1)
         missed = {loser: self.rng.sample(range(5), 2), 1 - loser: self.rng.sample(range(5), 1)}
-        for kick in range(5):
-            for number, side in enumerate(self.sides):
-                self.clock_s += 35
-                kind = "shot" if kick in missed[number] else "goal"
-                more = {"outcome": "on_target"} if kind == "shot" else {}
-                self.tell(kind, side, side.anyone(self.rng), sub_type="penalty_kick", **more)
+        scored, left = [0, 0], [5, 5]
+        for turn in range(10):
+            number, kick = turn % 2, turn // 2
+            self._kick(number, takers[number][kick % len(takers[number])], kick in missed[number])
+            scored[number] += kick not in missed[number]
+            left[number] -= 1
+            if scored[0] > scored[1] + left[1] or scored[1] > scored[0] + left[0]:
+                break
         self.tell("period_end", None, None)
+
+    def _kick(self, number: int, taker: str, misses: bool) -> None:
+        """One kick of the shoot-out; a miss is saved or wide."""
+        side, other = self.sides[number], self.sides[1 - number]
+        self.clock_s += 35
+        if not misses:
+            self.tell("goal", side, taker, sub_type="penalty_kick")
+            return
+        outcome = self.rng.choice(("on_target", "wide"))
+        self.tell("shot", side, taker, sub_type="penalty_kick", outcome=outcome)
+        if outcome == "on_target":
+            self.tell("save", other, other.keeper, sub_type="save")
 
     def _chain(self, side: Side, other: Side) -> None:
         """A spell on the ball of one side, and how it ends."""
@@ -259,13 +275,25 @@ class _Match:
             return
         for second in range(last, min(FRAMES_S, int(self.clock_s))):
             players = [
-                [p, round(self.rng.gauss(self._ball[0], 15), 1), round(self.rng.gauss(self._ball[1], 12), 1)]
-                for side in self.sides
-                for p in side.on_pitch
+                [p, *self._step(p, forward, place)]
+                for side, forward in zip(self.sides, (1, -1), strict=True)
+                for place, p in enumerate(side.on_pitch)
             ]
             frame = {"players": players, "ball": list(self._ball)}
             event = {"source_event_id": f"t{second}", "type": "tracking_frame", "payload": frame}
             self.items.append(Item(float(second), "sensors", event))
+
+    def _step(self, player: str, forward: int, place: int) -> tuple[float, float]:
+        """A player runs towards his place in the side, which leans to the ball; at most 6 m in a second."""
+        row, column = divmod(place + 3, 4)
+        home_x, home_y = forward * (-48 + 17 * row), -24 + 16 * column
+        aim_x, aim_y = home_x + self._ball[0] * 0.4, home_y + self._ball[1] * 0.3
+        x, y = self._where.get(player, (home_x, home_y))
+        far = max(1.0, ((aim_x - x) ** 2 + (aim_y - y) ** 2) ** 0.5 / self.rng.uniform(1, 6))
+        x, y = x + (aim_x - x) / far, y + (aim_y - y) / far
+        x, y = max(-HALF_LENGTH, min(HALF_LENGTH, x)), max(-HALF_WIDTH, min(HALF_WIDTH, y))
+        self._where[player] = (x, y)
+        return round(x, 1), round(y, 1)
 
 
 def _imperfect(rng: random.Random, items: list[Item]) -> list[Item]:
@@ -275,8 +303,10 @@ def _imperfect(rng: random.Random, items: list[Item]) -> list[Item]:
     sent = [i._replace(due_s=i.due_s + rng.uniform(5, 40)) if id(i) in late else i for i in items]
     for item in rng.sample(ordinary, round(len(ordinary) * TWICE)):
         sent.append(item._replace(due_s=item.due_s + rng.uniform(1, 60)))
-    for item in rng.sample(ordinary, round(len(ordinary) * REVISED)):
-        payload = item.event["payload"] | {"end_x": round(rng.uniform(-HALF_LENGTH, HALF_LENGTH), 1)}
+    in_time = [i for i in ordinary if id(i) not in late]
+    for item in rng.sample(in_time, round(len(ordinary) * REVISED)):
+        end_x = item.event["payload"]["end_x"] + rng.choice((-2, -1, 1, 2))
+        payload = item.event["payload"] | {"end_x": round(max(-HALF_LENGTH, min(HALF_LENGTH, end_x)), 1)}
         revised = item.event | {"revision": 1, "action": "update", "payload": payload}
         sent.append(Item(item.due_s + rng.uniform(5, 90), "broadcast", revised))
     return sorted(sent, key=lambda i: i.due_s)

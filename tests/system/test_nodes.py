@@ -92,3 +92,23 @@ async def test_three_nodes_survive_a_death_and_five_freezes_in_the_middle_of_a_s
         await exactly_once(platform, source, of_the_dead, other)
         assert await fences(platform) <= 16 * platform.partitions
         await source.close()
+
+
+async def test_a_node_that_is_told_to_end_while_it_starts_ends(platform: Platform) -> None:
+    node = platform.node("one")
+    for _ in range(3):
+        async with running(node):
+            assert await node.end() == 0
+
+
+async def test_a_node_that_ends_cleanly_hands_over_at_once(platform: Platform, matches: list[RealMatch]) -> None:
+    one, two = platform.node("one"), platform.node("two")
+    async with running(one, two):
+        await until(lambda: shared(platform, one, two), "both nodes to share the partitions")
+        assert await one.end() == 0
+        await until(lambda: shared(platform, two), "the other to own everything", 10)
+        source = platform.source(two)
+        await source.declare("m", matches[0])
+        await source.play("m", matches[0])
+        await exactly_once(platform, source)
+        await source.close()
