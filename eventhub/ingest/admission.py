@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 from eventhub.errors import RejectedError
 from eventhub.events import Match, Source
+from eventhub.windows import AFTER_FINAL_S, AHEAD_S, LATE_S, LONGEST_MATCH_S
 
-AHEAD = timedelta(minutes=5)
-LATE: dict[Source, timedelta] = {"sensors": timedelta(minutes=2), "social": timedelta(minutes=15)}
-LONGEST_MATCH = timedelta(hours=4)
-AFTER_FINAL = timedelta(hours=6)
+AHEAD = timedelta(seconds=AHEAD_S)
+LATE = {source: timedelta(seconds=late_s) for source, late_s in LATE_S.items()}
+OPEN = timedelta(seconds=LONGEST_MATCH_S + AFTER_FINAL_S)
 
 
 def admit(source: Source, occurred_at: datetime, match: Match, now: datetime) -> None:
@@ -20,12 +20,12 @@ def admit(source: Source, occurred_at: datetime, match: Match, now: datetime) ->
     if occurred_at > now + AHEAD:
         ahead_s = (occurred_at - now).total_seconds()
         raise RejectedError(
-            f"it occurred {ahead_s:.0f} s ahead of this node's clock; at most {AHEAD.seconds} s are allowed",
+            f"it occurred {ahead_s:.0f} s ahead of this node's clock; at most {AHEAD_S} s are allowed",
             code="too_early",
             pointer="/occurred_at",
         )
     if source == "broadcast":
-        closed = match.starts_at + LONGEST_MATCH + AFTER_FINAL
+        closed = match.starts_at + OPEN
         if now > closed:
             raise RejectedError(
                 f"match {match.match_id} closed for broadcast events at {closed:%Y-%m-%dT%H:%M:%SZ};"
@@ -36,7 +36,7 @@ def admit(source: Source, occurred_at: datetime, match: Match, now: datetime) ->
     elif occurred_at < now - LATE[source]:
         late_s = (now - occurred_at).total_seconds()
         raise RejectedError(
-            f"it occurred {late_s:.0f} s ago; {source} may be {LATE[source].seconds} s late",
+            f"it occurred {late_s:.0f} s ago; {source} may be {LATE_S[source]} s late",
             code="too_late",
             pointer="/occurred_at",
         )

@@ -12,19 +12,17 @@ import msgspec
 
 from eventhub import topics
 from eventhub.events import Match
+from eventhub.windows import AFTER_FINAL_S, AHEAD_S, LATE_S, LONGEST_MATCH_S, SLACK_S
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-EARLY_MS = 5 * MINUTE_MS
-SLACK_MS = 10 * MINUTE_MS
-LONGEST_MATCH_MS = 4 * HOUR_MS
-AFTER_FINAL_MS = 6 * HOUR_MS
+HOUR_MS = 3_600_000
+EARLY_MS, SLACK_MS = 1000 * AHEAD_S, 1000 * SLACK_S
+LONGEST_MATCH_MS, AFTER_FINAL_MS = 1000 * LONGEST_MATCH_S, 1000 * AFTER_FINAL_S
 KEEP_CLOSED_MS = 31 * 24 * HOUR_MS
 """Longer than anything can wait on a raw topic or in the dead letters."""
 
 WINDOW_MS: dict[str, int] = {
-    topics.SENSORS: 2 * MINUTE_MS,
-    topics.SOCIAL: 15 * MINUTE_MS,
+    topics.SENSORS: 1000 * LATE_S["sensors"],
+    topics.SOCIAL: 1000 * LATE_S["social"],
     topics.TRANSLATION: 24 * HOUR_MS,
 }
 """How late these may come; `broadcast` goes by the match, and state events by their cause."""
