@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from eventhub.kafka.batches import fill
 from eventhub.kafka.clients import Kafka
 from eventhub.record import FENCE_KEY, Outgoing
 
@@ -63,22 +64,11 @@ class FencedWriter:
         Any exception leaves it unknown what was written: the owner discards its state and starts over at the fence.
         FencedError: something that this owner did not write lies between its batches.
         """
-        index = 0
-        while index < len(records):
-            batch = self._producer.create_batch()
-            start = index
-            while index < len(records):
-                key, value, headers = records[index]
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    break
-                index += 1
-            if index == start:
-                raise ValueError(f"a record for {self.topic}[{self.partition}] is larger than a batch may be")
-            batch.close()
+        for batch, count in fill(self._producer, records):
             written = await (await self._producer.send_batch(batch, self.topic, partition=self.partition))
             if self.last is not None and written.offset != self.last + 1:
                 raise FencedError(f"{self.topic}[{self.partition}]: expected {self.last + 1}, wrote {written.offset}")
-            self.last = written.offset + index - start - 1
+            self.last = written.offset + count - 1
         assert self.last is not None
         return self.last
 

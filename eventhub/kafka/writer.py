@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from eventhub.errors import UnavailableError
+from eventhub.kafka.batches import fill
 from eventhub.kafka.clients import Kafka
 from eventhub.record import Outgoing
 
@@ -94,18 +95,7 @@ class Writer:
 
     async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
         producer = await self._live_producer()
-        index = 0
-        while index < len(records):
-            batch = producer.create_batch()
-            start = index
-            while index < len(records):
-                key, value, headers = records[index]
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    break
-                index += 1
-            if index == start:
-                raise UnavailableError(f"a record of {topic}[{partition}] is larger than a batch may be")
-            batch.close()
+        for batch, _ in fill(producer, records):
             await (await producer.send_batch(batch, topic, partition=partition))
 
     async def _live_producer(self) -> Any:

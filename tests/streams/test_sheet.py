@@ -12,18 +12,9 @@ from eventhub.events import Event, Match, Team
 from eventhub.ingest.adapters.wyscout import WyscoutAdapter
 from eventhub.streams import sheet
 from eventhub.streams.sheet import Fold, Seen, Sheet
-from tests.support.feed import SCORES, real_matches
+from tests.support.feed import CARDS, SCORES, real_matches
 
 MATCH = Match("m", Team("h", "Home"), Team("a", "Away"), datetime(2026, 7, 1, tzinfo=UTC))
-CARDS = {
-    "2057954": ((1, 0), (1, 0)),
-    "2057958": ((1, 0), (3, 1)),
-    "2057959": ((0, 0), (2, 0)),
-    "2057960": ((1, 0), (1, 0)),
-    "2058003": ((3, 0), (5, 0)),
-    "2058007": ((0, 0), (1, 0)),
-}
-"""Yellow and red cards of home and away, counted from the tags of the files."""
 
 
 def seen(kind: str, number: int = 0, **more: Any) -> Seen:

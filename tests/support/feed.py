@@ -42,6 +42,17 @@ def real_matches() -> list[RealMatch]:
     return [RealMatch(name, wyscout.read(folder / f"{name}.json.gz"), score) for name, score in SCORES.items()]
 
 
+CARDS = {
+    "2057954": ((1, 0), (1, 0)),
+    "2057958": ((1, 0), (3, 1)),
+    "2057959": ((0, 0), (2, 0)),
+    "2057960": ((1, 0), (1, 0)),
+    "2058003": ((3, 0), (5, 0)),
+    "2058007": ((0, 0), (1, 0)),
+}
+"""Yellow and red cards of home and away, counted from the tags of the files."""
+
+
 class Source:
     """Posts to any of several nodes until each batch is accepted; remembers the ids that were."""
 

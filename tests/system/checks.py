@@ -4,21 +4,12 @@ from typing import Any
 
 from tests.support import oracle
 from tests.support.clients import Client
-from tests.support.feed import SCORES, Source
+from tests.support.feed import CARDS, SCORES, Source
 from tests.support.nodes import NodeProcess
 from tests.support.wait import until
 from tests.system.conftest import Platform
 
 PROVIDER = b'"source":"broadcast/wyscout"'
-CARDS = {
-    "2057954": ((1, 0), (1, 0)),
-    "2057958": ((1, 0), (3, 1)),
-    "2057959": ((0, 0), (2, 0)),
-    "2057960": ((1, 0), (1, 0)),
-    "2058003": ((3, 0), (5, 0)),
-    "2058007": ((0, 0), (1, 0)),
-}
-"""Yellow and red cards of home and away."""
 
 
 def provider_events(events: list[bytes]) -> list[bytes]:
