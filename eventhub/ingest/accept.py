@@ -25,8 +25,6 @@ class Accepted(NamedTuple):
 
     event_id: str
     match_id: str
-    packed_id: bytes
-    fingerprint: bytes
     record: Outgoing
 
 
@@ -76,7 +74,7 @@ class Acceptor:
             )
         value = self._value(_raw(event, who, name, now))
         headers = [("h", pack_tags(who.packed, print_, KINDS[event.type]))]
-        return Accepted(who.text, event.match_id, who.packed, print_, Outgoing(event.match_id.encode(), value, headers))
+        return Accepted(who.text, event.match_id, Outgoing(event.match_id.encode(), value, headers))
 
     def _read(self, item: bytes) -> Incoming:
         try:

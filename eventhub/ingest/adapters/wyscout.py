@@ -25,6 +25,7 @@ PERIOD = {
 }
 GOAL, OWN_GOAL, INTERCEPTION, CLEARANCE = 101, 102, 1401, 1501
 CARDS = {1701: "red_card", 1703: "second_yellow_card", 1702: "yellow_card"}
+STRONG = frozenset((OWN_GOAL, GOAL, *CARDS))
 FACTS: dict[int, tuple[str, Any]] = {
     401: ("body_part", "left_foot"),
     402: ("body_part", "right_foot"),
@@ -206,6 +207,8 @@ def _kind(event: Record, tags: set[int]) -> Kind:
 
 
 def _strongest(kind: str, tags: set[int]) -> str:
+    if STRONG.isdisjoint(tags):
+        return kind
     if OWN_GOAL in tags:
         return "own_goal"
     # The goalkeeper's save attempt carries the goal's tag too, and must not count.
@@ -216,11 +219,15 @@ def _strongest(kind: str, tags: set[int]) -> str:
 
 def _payload(event: Record, kind: Kind, tags: set[int], *, home: bool) -> dict[str, Any]:
     payload: dict[str, Any] = {"sub_type": kind.sub_type} if kind.sub_type is not None else {}
-    side = 1 if home else -1
-    for position, (x, y) in zip(event.positions, (("x", "y"), ("end_x", "end_y")), strict=False):
-        # Percents are whole numbers, so this has two decimals; adding 0 makes -0.0 an ordinary zero.
-        payload[x] = (position.x - 50) * 105 / 100 * side + 0.0
-        payload[y] = (50 - position.y) * 68 / 100 * side + 0.0
+    # Adding 0 makes -0.0 an ordinary zero.
+    x, y = (1.05, -0.68) if home else (-1.05, 0.68)
+    positions = event.positions
+    if positions:
+        payload["x"] = round((positions[0].x - 50) * x, 2) + 0.0
+        payload["y"] = round((positions[0].y - 50) * y, 2) + 0.0
+    if len(positions) > 1:
+        payload["end_x"] = round((positions[1].x - 50) * x, 2) + 0.0
+        payload["end_y"] = round((positions[1].y - 50) * y, 2) + 0.0
     facts = FACTS if GOAL in tags else FACTS_OF.get(kind.type, FACTS)
     for tag in tags:
         if tag in facts:
