@@ -118,6 +118,45 @@ def test_a_goal_that_became_a_foul_does_not_count_even_if_that_is_heard_first() 
         assert folded(*order).incidents == []
 
 
+def test_a_lower_revision_that_comes_later_changes_nothing() -> None:
+    fold = sheet.begin(MATCH)
+    for event in (seen("goal", 1), revised("goal", 1, 3, team_id="a")):
+        sheet.apply(fold, event)
+    before = sheet.sheet(fold, MATCH)
+    assert score(before) == (0, 1)
+    for late in (revised("shot", 1, 2), revised("goal", 1, 1, action="delete"), seen("goal", 1)):
+        assert sheet.apply(fold, late) == "other"
+        shown = sheet.sheet(fold, MATCH)
+        assert (score(shown), shown.incidents, shown.home.shots) == (score(before), before.incidents, 0)
+
+
+def test_a_card_that_is_taken_back_or_changed_counts_as_it_stands() -> None:
+    cards = [seen("red_card", 1), seen("yellow_card", 2)]
+    home = folded(*cards, revised("yellow_card", 1, 1, action="update"), revised("foul", 2, 1, action="delete")).home
+    assert (home.yellow_cards, home.red_cards) == (1, 0)
+
+
+def test_incidents_stand_in_match_order_whatever_the_order_of_the_log() -> None:
+    late = seen("goal", 10, player="Late")
+    shown = folded(
+        seen("red_card", 50, period="second_half"), seen("penalty_awarded", 20), seen("shot", 5), late, seen("foul", 1)
+    )
+    assert [i.type for i in shown.incidents] == ["goal", "penalty_awarded", "red_card"]
+    assert (shown.incidents[0].event_id, shown.incidents[0].player, shown.incidents[0].team_id) == ("e10", "Late", "h")
+
+
+def test_a_late_goal_counts_after_the_end_and_the_match_stays_final() -> None:
+    end = seen("match_end", 94, period="second_half")
+    shown = folded(seen("period_start", 0), end, seen("goal", 93, period="second_half"), revised("goal", 93, 1))
+    assert (score(shown), shown.status, shown.clock_s) == ((1, 0), "final", 5640.0)
+
+
+def test_possession_is_each_sides_share_of_the_actions_on_the_ball_as_first_sent() -> None:
+    shown = folded(*[seen("pass", n) for n in range(3)], seen("touch", 4, team_id="a"), revised("pass", 4, 1))
+    assert (shown.home.possession, shown.away.possession) == (75.0, 25.0)
+    assert folded(seen("foul", 1)).home.possession is None
+
+
 def test_a_period_end_or_match_end_that_is_taken_back_does_not_end_anything() -> None:
     fold = sheet.begin(MATCH)
     for event in (seen("period_start", 0), seen("period_end", 44), revised("period_end", 44, 1, action="delete")):
@@ -170,6 +209,8 @@ def test_status_and_clock_go_forward_only() -> None:
         (seen("pass", 1, period=None), "other"),
         (seen("substitution", 1, period=None), "other"),
         (seen("state", 1), "none"),
+        (seen("stats", 1), "none"),
+        (seen("translation", 1), "none"),
         (seen("tracking_frame", 1), "none"),
         (seen("post", 1), "none"),
     ],
@@ -180,6 +221,26 @@ def test_what_an_event_changes(event: Seen, change: str) -> None:
     assert change != "none" or fold == sheet.begin(MATCH)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "change"),
+    [
+        (seen("goal", 1), revised("shot", 1, 1), "key"),
+        (seen("shot", 1), revised("goal", 1, 1), "key"),
+        (seen("red_card", 1), revised("red_card", 1, 1, action="delete"), "key"),
+        (seen("shot", 1), revised("shot", 1, 1, action="delete"), "other"),
+        (seen("pass", 1), seen("pass", 2), "other"),
+        (seen("pass", 1), seen("pass", 50, period="second_half"), "key"),
+        (seen("pass", 1), seen("period_end", 45), "key"),
+        (seen("pass", 50, period="second_half"), seen("period_end", 45), "other"),
+        (seen("match_end", 90), seen("pass", 91, period="second_half"), "other"),
+    ],
+)
+def test_what_an_event_changes_after_another(first: Seen, second: Seen, change: str) -> None:
+    fold = sheet.begin(MATCH)
+    sheet.apply(fold, first)
+    assert sheet.apply(fold, second) == change
+
+
 def test_the_same_revision_again_changes_nothing() -> None:
     fold = sheet.begin(MATCH)
     sheet.apply(fold, seen("goal", 1))
@@ -187,22 +248,31 @@ def test_the_same_revision_again_changes_nothing() -> None:
     assert score(sheet.sheet(fold, MATCH)) == (1, 0)
 
 
-KINDS = st.sampled_from(["goal", "own_goal", "shot", "yellow_card", "second_yellow_card", "red_card", "foul", "touch"])
-REVISIONS = st.lists(st.tuples(KINDS, st.sampled_from(["insert", "update", "delete"])), min_size=1, max_size=4)
+KINDS = ["goal", "own_goal", "shot", "yellow_card", "second_yellow_card", "red_card", "substitution", "foul", "touch"]
+REVISION = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(KINDS),
+        "action": st.sampled_from(["insert", "update", "delete"]),
+        "team_id": st.sampled_from(["h", "a"]),
+        "period": st.sampled_from(["first_half", "second_half", "shootout"]),
+    }
+)
 
 
-@given(incidents=st.lists(REVISIONS, min_size=1, max_size=4), data=st.data())
+@given(incidents=st.lists(st.lists(REVISION, min_size=1, max_size=4), min_size=1, max_size=4), data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_any_order_of_revisions_gives_the_same_sheet(incidents: list[Any], data: st.DataObject) -> None:
     events = [
-        revised(kind, number, revision, action=action) if revision else seen(kind, number)
-        for number, revisions in enumerate(incidents)
-        for revision, (kind, action) in enumerate(revisions)
+        # Every revision has a second of its own: at the same second, incidents stand in the log's order.
+        revised(number=n, revision=r, clock_s=60.0 * n + r, **fields) if r else seen(number=n, **fields)
+        for n, revisions in enumerate(incidents)
+        for r, fields in enumerate(revisions)
     ]
     one, other = folded(*events), folded(*data.draw(st.permutations(events)))
-    assert (score(one), one.home.shots, one.away.shots) == (score(other), other.home.shots, other.away.shots)
-    assert (one.home.yellow_cards, one.home.red_cards) == (other.home.yellow_cards, other.home.red_cards)
-    assert one.incidents == other.incidents
+    assert one == other
+    highest = [(revisions[-1]["kind"], revisions[-1]["action"]) for revisions in incidents]
+    red = sum(kind in ("red_card", "second_yellow_card") and action != "delete" for kind, action in highest)
+    assert one.home.red_cards + one.away.red_cards == red
 
 
 @pytest.mark.parametrize("cut", [0, 1, 500, 1400])
@@ -218,3 +288,31 @@ def test_a_fold_that_was_stored_goes_on_as_if_it_had_not_been(cut: int) -> None:
         sheet.apply(part, event)
     assert part == whole
     assert sheet.sheet(part, match) == sheet.sheet(whole, match)
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_a_fold_that_was_stored_remembers_revisions_ends_and_periods(cut: int) -> None:
+    second = {"period": "second_half"}
+    events = [
+        seen("period_start", 0),
+        revised("shot", 7, 1),
+        seen("goal", 7),
+        seen("goal", 8),
+        seen("period_end", 46),
+        revised("goal", 8, 1, action="delete"),
+        seen("period_start", 45, event_id="start", **second),
+        seen("own_goal", 60, team_id="a", **second),
+        seen("yellow_card", 61, **second),
+        seen("match_end", 94, **second),
+        revised("match_end", 94, 1, action="delete", **second),
+        seen("match_end", 95, **second),
+    ]
+    fold = sheet.begin(MATCH)
+    for event in events[:cut]:
+        sheet.apply(fold, event)
+    fold = msgspec.json.decode(msgspec.json.encode(fold), type=Fold)
+    for event in events[cut:]:
+        sheet.apply(fold, event)
+    shown = sheet.sheet(fold, MATCH)
+    assert shown == folded(*events)
+    assert (score(shown), shown.home.shots, shown.home.yellow_cards, shown.status) == ((1, 0), 1, 1, "final")

@@ -90,6 +90,9 @@ KINDS: dict[int, Kind] = {
     51: Kind("whistle"),
 }
 OFFSIDE = 6
+LAST_S = 20_000
+"""No match clock goes beyond; the limit of `Incoming.clock_s`, which is not checked again after an adapter."""
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Tag(msgspec.Struct, gc=False):
@@ -119,12 +122,37 @@ class Record(msgspec.Struct, rename="camel"):
     positions: list[Position] = []
 
 
+class Named(msgspec.Struct):
+    """What is read of a team."""
+
+    name: str
+
+
+class Side(msgspec.Struct):
+    """A team as the file wraps it."""
+
+    team: Named
+
+
+class Person(msgspec.Struct, rename="camel"):
+    """What is read of a player."""
+
+    wy_id: int
+    short_name: str
+
+
+class Member(msgspec.Struct):
+    """A player as the file wraps them."""
+
+    player: Person
+
+
 class File(msgspec.Struct):
     """A file of one match; its events stay the provider's own bytes."""
 
     events: list[msgspec.Raw]
-    teams: dict[str, dict[str, Any]]
-    players: dict[str, list[dict[str, Any]]]
+    teams: dict[str, Side]
+    players: dict[str, list[Member]]
 
 
 class WyscoutAdapter:
@@ -149,6 +177,12 @@ class WyscoutAdapter:
         tags = {tag.id for tag in event.tags}
         kind = _kind(event, tags)
         clock_s = round(period.begins_s + event.event_sec, 3)
+        if event.event_sec < 0 or clock_s > LAST_S:
+            raise RejectedError(
+                f"eventSec {event.event_sec} puts the match clock outside 0 to {LAST_S} s",
+                code="number_range",
+                pointer="/eventSec",
+            )
         team_id = str(event.team_id)
         return Incoming(
             match_id=match.match_id,
@@ -167,24 +201,29 @@ class WyscoutAdapter:
         try:
             raw = path.read_bytes()
             file = msgspec.json.decode(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, type=File)
-            timed = [(*self._time(event), bytes(event)) for event in file.events]
-        except (OSError, EOFError, zlib.error, msgspec.MsgspecError, KeyError) as error:
+        except (OSError, EOFError, zlib.error, *UNREADABLE) as error:
             raise MalformedError(f"{path.name} is not a Wyscout v2 file of one match: {error}") from error
+        timed = [(*self._time(event, f"{path.name}, event {n}"), bytes(event)) for n, event in enumerate(file.events)]
         if len(file.teams) != 2 or not timed:
             raise MalformedError(
                 f"{path.name} has {len(file.teams)} teams and {len(timed)} events; 2 and more are needed"
             )
         return Feed(_declaration(file), timed, _periods(timed))
 
-    def _time(self, event: msgspec.Raw) -> tuple[str, float]:
-        record = self._decode(event)
-        period = PERIODS[PERIOD[record.match_period]]
+    def _time(self, event: msgspec.Raw, place: str) -> tuple[str, float]:
+        try:
+            record = self._decode(event)
+        except UNREADABLE as error:
+            raise MalformedError(f"{place} is not a Wyscout v2 event: {error}") from error
+        period = PERIODS.get(PERIOD.get(record.match_period, ""))
+        if period is None:
+            raise MalformedError(f"{place}: matchPeriod {record.match_period[:20]!r} is none of {', '.join(PERIOD)}")
         return period.name, period.begins_s + record.event_sec
 
     def _read(self, record: bytes) -> Record:
         try:
             return self._decode(record)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise RejectedError(f"not a Wyscout event: {str(error)[:200]}", code="malformed", pointer="") from error
 
 
@@ -195,6 +234,8 @@ def _kind(event: Record, tags: set[int]) -> Kind:
     kind = KINDS.get(event.sub_event_id) if isinstance(event.sub_event_id, int) else None
     if kind is not None:
         return kind
+    if OWN_GOAL in tags:
+        return Kind("own_goal")
     if CLEARANCE in tags:
         return Kind("clearance")
     if INTERCEPTION in tags:
@@ -238,9 +279,9 @@ def _payload(event: Record, kind: Kind, tags: set[int], *, home: bool) -> dict[s
 
 def _declaration(file: File) -> dict[str, Any]:
     """The first team of the file is the home side."""
-    home, away = ({"id": i, "name": _plain(t["team"]["name"])} for i, t in file.teams.items())
+    home, away = ({"id": i, "name": _plain(side.team.name)} for i, side in file.teams.items())
     players = [
-        {"id": str(p["player"]["wyId"]), "name": _plain(p["player"]["shortName"]), "team_id": team_id}
+        {"id": str(p.player.wy_id), "name": _plain(p.player.short_name), "team_id": team_id}
         for team_id, squad in file.players.items()
         for p in squad
     ]

@@ -24,7 +24,7 @@ def golden(provider: str) -> tuple[Match, list[dict[str, Any]]]:
 @pytest.mark.parametrize("provider", ADAPTERS)
 def test_golden_records_map_to_golden_events(provider: str) -> None:
     match, pairs = golden(provider)
-    assert len(pairs) >= 20
+    assert len(pairs) >= 25
     for pair in pairs:
         event = ADAPTERS[provider].map(json.dumps(pair["record"]).encode(), match)
         assert json.loads(msgspec.json.encode(event)) == pair["event"]
