@@ -169,6 +169,22 @@ def test_a_period_end_or_match_end_that_is_taken_back_does_not_end_anything() ->
     assert sheet.sheet(fold, MATCH).status == "final"
 
 
+def test_a_period_end_that_became_something_else_ends_nothing() -> None:
+    shown = folded(seen("period_start", 0), seen("period_end", 44), revised("whistle", 44, 1, action="update"))
+    assert shown.status == "live"
+
+
+def test_an_event_that_is_taken_back_moves_neither_period_nor_clock() -> None:
+    gone = revised("period_start", 45, 1, action="delete", period="second_half")
+    shown = folded(seen("pass", 10), gone)
+    assert (shown.status, shown.period, shown.clock_s) == ("live", "first_half", 600.0)
+
+
+def test_at_the_same_second_incidents_stand_in_the_order_of_the_log_and_a_revision_keeps_its_place() -> None:
+    shown = folded(seen("yellow_card", 1), seen("red_card", 2, clock_s=60.0), revised("yellow_card", 1, 1))
+    assert [i.event_id for i in shown.incidents] == ["e1", "e2"]
+
+
 def test_goals_of_a_shoot_out_count_for_the_shoot_out_alone() -> None:
     shots = [seen("goal", n, period="shootout", team_id="h" if n % 2 else "a") for n in range(1, 6)]
     shown = folded(seen("goal", 90), *shots, seen("shot", 9, period="shootout"))
@@ -176,6 +192,7 @@ def test_goals_of_a_shoot_out_count_for_the_shoot_out_alone() -> None:
     assert (shown.home.shootout, shown.away.shootout) == (3, 2)
     assert shown.home.shots == 1
     assert folded(seen("goal", 1)).home.shootout is None
+    assert score(folded(seen("own_goal", 1, period="shootout"))) == (0, 0)
 
 
 def test_status_and_clock_go_forward_only() -> None:
