@@ -25,9 +25,6 @@ Status = Literal[
     "final",
 ]
 
-SCHEMA_VERSION = 1
-"""Version of the values on the topics; golden records of each version are kept under tests/golden."""
-
 
 class EventType(NamedTuple):
     """One row of the vocabulary: `payload` maps a field to its meaning and unit."""

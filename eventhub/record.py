@@ -21,8 +21,6 @@ from eventhub import topics
 MARKER = 255
 FENCE_KEY = b"fence"
 MARKER_KEY = b"marker"
-ABSENT = "00000000"
-"""The incarnation of a topic that has none yet."""
 
 _VECTOR = struct.Struct(f">B{len(topics.RAW)}q{4 * len(topics.RAW)}s")
 _TAGS = struct.Struct(">16s8sq")

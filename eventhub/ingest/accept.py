@@ -65,6 +65,8 @@ class Acceptor:
             check_value(event.payload, self._max_depth, "/payload")
         who = identity(name, event.match_id, event.source_event_id, event.revision, self._canonical(event))
         print_ = fingerprint(item)
+        # Made before the id is noted: an item that is refused here must not count as having come.
+        value = self._value(_raw(event, who, name, now))
         if fresh.setdefault(who.packed, self._known.get(who.packed, print_)) != print_:
             raise RejectedError(
                 f"event {event.source_event_id!r} revision {event.revision} came before with other bytes;"
@@ -72,7 +74,6 @@ class Acceptor:
                 code="id_conflict",
                 pointer="/source_event_id",
             )
-        value = self._value(_raw(event, who, name, now))
         headers = [("h", pack_tags(who.packed, print_, KINDS[event.type]))]
         return Accepted(who.text, event.match_id, Outgoing(event.match_id.encode(), value, headers))
 
