@@ -186,10 +186,24 @@ class Enrichment:
             now = self._around.declared.incarnations[topic]
             end = (await self._around.offsets.bounds(topic, self.partition)).end
             if life != now:
-                log.error("raw topic was made anew", topic=topic, partition=self.partition, was=life, now=now)
+                log.error(
+                    "raw topic was made anew",
+                    topic=topic,
+                    partition=self.partition,
+                    was=life,
+                    now=now,
+                    hint="read from its beginning; what the old one still held is gone: have it sent again",
+                )
                 applied.append(-1)
             elif offset >= end:
-                log.error("raw topic was cut", topic=topic, partition=self.partition, applied=offset, end=end)
+                log.error(
+                    "raw topic was cut",
+                    topic=topic,
+                    partition=self.partition,
+                    applied=offset,
+                    end=end,
+                    hint="Kafka lost acknowledged records: check replication and unclean leader election",
+                )
                 applied.append(end - 1)
             else:
                 applied.append(offset)

@@ -83,7 +83,13 @@ class History:
         self._next = await lease.or_changed(self._writer.progress(self.partition))
         beginning = (await self._offsets.bounds(topics.LOG, self.partition)).beginning
         if beginning > self._next:
-            log.error("history has a gap", partition=self.partition, first=self._next, last=beginning - 1)
+            log.error(
+                "history has a gap",
+                partition=self.partition,
+                first=self._next,
+                last=beginning - 1,
+                hint="noted in log_gaps; Postgres was away for longer than the log keeps records",
+            )
             await self._writer.note_gap(self.partition, self._next, beginning - 1)
         self.ready = True
 

@@ -283,6 +283,7 @@ class Owner:
                 partition=self.partition,
                 first_lost=expected,
                 last_lost=first - 1,
+                hint="this family was behind for longer than the topic keeps records: raise retention.ms",
             )
         self._expected[topic] = last + 1
         return chunk if first >= expected else [r for r in chunk if r.offset >= expected]
