@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install serve test lint bench
+.PHONY: install serve test browser lint docs bench drill
 
 install: $(VENV)/.installed  ## .venv with everything, from the lock file
 
@@ -15,8 +15,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 serve: install  ## one node with everything embedded, playing a match
 	$(BIN)/eventhub serve --demo
 
-test: lint  ## everything that must hold
-	$(BIN)/python -m pytest
+test: lint browser  ## everything that must hold
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+browser:  ## the browser in which the page is tested
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
 
 lint: install  ## style, types, contracts
 	$(BIN)/ruff check .
@@ -24,5 +27,11 @@ lint: install  ## style, types, contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: install  ## the pages of docs/reference, from the tables in the code
+	$(BIN)/python -m eventhub.documents docs/reference
+
 bench: install  ## the path's figures, beside bare clients
 	$(BIN)/python -m benchmarks.pipeline
+
+drill: install  ## the fault suites in full, more than an hour; ONLY=zombies for one of them
+	$(BIN)/python -m pytest tests/drills/drill_all.py -s -q -k "$(ONLY)"

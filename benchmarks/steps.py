@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from benchmarks.records import VECTOR, declared
 from eventhub import record, topics
 from eventhub.delivery.channels import MATCH, Channels, Name
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.messages import Frame
 from eventhub.delivery.view import ALL
-from eventhub.events import Match, Player, Team
+from eventhub.events import Match
 from eventhub.ingest import adapters
 from eventhub.ingest.accept import Accepted, Acceptor, Provider
 from eventhub.kafka import Kafka, Log, Offsets, Partitioner
@@ -50,7 +51,7 @@ def measure(matches: Sequence[RealMatch]) -> Steps:
     The hub serves each match's events to 20 subscribers, which take the frames and do nothing with them.
     """
     now = datetime.now(UTC)
-    registry = {m.name: _declared(m, now) for m in matches}
+    registry = {m.name: declared(m, m.name, now) for m in matches}
     acceptor = Acceptor("broadcast", registry, {}, max_depth=16)
     adapter = adapters.load()["wyscout"]
     items = [(r, Provider(adapter, registry[m.name])) for m in matches for *_, r in m.feed.records]
@@ -65,8 +66,7 @@ def measure(matches: Sequence[RealMatch]) -> Steps:
     ]
     enriched: list[Any] = _timed(us, "enrich", raw, enricher.step)
     assert all(isinstance(one, Enriched) for one in enriched)
-    vector = record.pack_vector(0, (-1,) * len(topics.RAW), b"\0" * 4 * len(topics.RAW))
-    logged = [_Stored(e.match_id.encode(), e.value, [("h", vector + e.tags)], n) for n, e in enumerate(enriched)]
+    logged = [_Stored(e.match_id.encode(), e.value, [("h", VECTOR + e.tags)], n) for n, e in enumerate(enriched)]
     rows: list[Any] = _timed(us, "row", logged, history.row)
     decode = msgspec.json.Decoder(sheet.Seen).decode
     folds = {name: sheet.begin(match) for name, match in registry.items()}
@@ -113,9 +113,3 @@ def _timed(us: dict[str, float], name: str, items: Sequence[Any], step: Callable
     results = [step(item) for item in items]
     us[name] = (time.process_time() - started) / len(items) * 1e6
     return results
-
-
-def _declared(match: RealMatch, now: datetime) -> Match:
-    told = match.feed.declaration
-    players = [Player(**p) for p in told["players"]]
-    return Match(match.name, Team(**told["home"]), Team(**told["away"]), now - timedelta(hours=3), players)

@@ -9,98 +9,119 @@
 
 import asyncio
 import contextlib
-import gc
-import itertools
-import os
-import platform
-import signal
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
-import structlog
-import uvloop
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from eventhub import (
+    __version__,
+    admin,
     auth,
+    dead_letters,
+    degradation,
     delivery,
+    documents,
     embedded,
     health,
     ingest,
     kafka,
+    metrics,
+    mode,
+    nodes,
     operations,
+    page,
+    record,
+    startup,
     storage,
     streams,
-    telemetry,
     topics,
     web,
 )
-from eventhub import demo as demo_match
 from eventhub.config import Settings
-from eventhub.errors import EventhubError, UnavailableError
-from eventhub.server import Listener, bind
 
-DEMO_SPEED = 10
-GC_THRESHOLD = (100_000, 50, 1000)
-MIGRATE_WAIT_S = 5
-THREADS_TIMEOUT_S = 2
-MIGRATE_AGAIN_S = 1
-Say = Callable[[str], None]
-Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-log = structlog.get_logger(__name__)
+COPIES = "copies"
+"""The folder of the tables' local copies, in the data folder."""
 
 
 class Node(NamedTuple):
-    """A node that works: its two applications, and its parts for tests and for the demo."""
+    """A node that works: its two applications, and its parts for tests and for the demo.
+
+    `over` is set when topics were made anew or the log was cut: leave this node then, and open another.
+    """
 
     app: Starlette
     admin: Starlette
     delivery: delivery.Delivery
     stages: list[streams.Stage]
     writer: kafka.Writer
+    over: asyncio.Event
 
 
 @contextlib.asynccontextmanager
-async def node(settings: Settings, addresses: embedded.Addresses, slot: streams.Slot) -> AsyncIterator[Node]:
+async def node(
+    settings: Settings, addresses: embedded.Addresses, slot: streams.Slot, spool: ingest.Spool | None
+) -> AsyncIterator[Node]:
     """Open a node in path order; on exit everything closes in the opposite order.
 
-    Blocks until Kafka has declared the topics and this node knows keys and matches. Postgres is not waited for.
+    Blocks until Kafka has declared the topics and this node knows mode, keys and matches. Postgres is not waited for.
+    Where there is a spool, Kafka is waited for without limit; else UnavailableError after 30 s.
     """
-    name = f"{platform.node()}-{slot.number}"
+    name = slot.name
+    now_mode = mode.Mode(settings.data_dir / "mode.json", operations.now)
     cluster = operations.reach(settings, addresses)
-    declared = await operations.declare(settings, cluster)
+    declared = await startup.declare(settings, cluster, patient=spool is not None)
+    everybody, migrated, lives = nodes.Nodes(operations.now), asyncio.Event(), kafka.Lives(declared)
+    control = kafka.Table(cluster, topics.CONTROL, 1, _each(now_mode.fold, everybody.fold, lives.fold))
     partitioner = kafka.Partitioner(settings.kafka.partitions)
-    offsets, writer = kafka.Offsets(cluster), kafka.Writer(cluster)
-    keys, registry = auth.Keys(), ingest.Registry()
-    accounts = kafka.Table(cluster, topics.ACCOUNTS, 1, keys.fold)
-    matches = kafka.Table(cluster, topics.REGISTRY, partitioner.partitions, registry.fold)
+    offsets, writer, carrying = kafka.Offsets(cluster), kafka.Writer(cluster), kafka.Writer(cluster)
+    the_log = kafka.Log(cluster, offsets, epoch=declared.epoch, partitioner=partitioner)
+    keys, registry, known_ids = auth.Keys(), ingest.Registry(), ingest.Known()
+    copies = settings.data_dir / COPIES
+    accounts = kafka.Table(cluster, topics.ACCOUNTS, 1, keys.fold, kept=copies / topics.ACCOUNTS)
+    matches = kafka.Table(
+        cluster, topics.REGISTRY, partitioner.partitions, registry.fold, kept=copies / topics.REGISTRY
+    )
 
     async def registry_caught_up() -> None:
         await matches.catch_up(settings.ingest.ack_timeout_s)
 
+    async def log_was_cut(lost: record.Lost) -> None:
+        await kafka.begin_anew(cluster, declared, lost, node=name)
+
     # 1 ingest
     ingest_routes = ingest.routes(
         ingest.Node(
+            name=name,
             keys=keys,
+            mode=now_mode,
             registry=registry,
+            known=known_ids,
             registry_caught_up=registry_caught_up,
             writer=writer,
+            carrier=ingest.Carrier(
+                carrying,
+                partitioner,
+                spool,
+                lost=lambda: the_log.silent_s() > degradation.KAFKA_SILENT_S,
+                timeout_s=settings.ingest.ack_timeout_s,
+            ),
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
-            limits=ingest.Limits(
-                max_body_bytes=settings.ingest.max_body_bytes,
-                max_items=settings.ingest.max_items,
-                max_depth=settings.ingest.max_depth,
-                ack_timeout_s=settings.ingest.ack_timeout_s,
-            ),
+            limits=limits(settings),
             now=operations.now,
         )
     )
+
     # 2 enrichment, 4 history, 5 aggregation
-    for_history = storage.Pool(addresses.postgres, "history", size=4, statement_timeout_s=30)
-    for_api = storage.Pool(addresses.postgres, "api", size=8, statement_timeout_s=5)
+    def read_only() -> bool:
+        return now_mode.read_only
+
+    for_history = storage.Pool(addresses.postgres, "history", size=4, statement_timeout_s=30, read_only=read_only)
+    for_api = storage.Pool(addresses.postgres, "api", size=8, statement_timeout_s=5, read_only=read_only)
     stages = streams.stages(
         streams.Node(
             kafka=cluster,
@@ -109,21 +130,24 @@ async def node(settings: Settings, addresses: embedded.Addresses, slot: streams.
             registry=registry,
             catch_up_registry=registry_caught_up,
             dead_letters=writer,
-            history=storage.HistoryWriter(for_history, epoch=declared.epoch),
+            history=storage.HistoryWriter(for_history, epoch=declared.epoch, topic_id=declared.ids.get(topics.LOG, "")),
+            writable=now_mode.writable,
             name=name,
             session_timeout_s=settings.streams.session_timeout_s,
             fence_refresh_s=settings.streams.fence_refresh_s,
             snapshot_s=settings.streams.snapshot_s,
             data_dir=settings.data_dir,
+            log_was_cut=log_was_cut,
         ),
         list(settings.streams.families),
     )
     # 3 delivery
     live = delivery.Delivery(
-        log=kafka.Log(cluster, offsets, epoch=declared.epoch, partitioner=partitioner),
+        log=the_log,
         history=storage.HistoryReader(for_api, epoch=declared.epoch),
         seeds=kafka.Seeds(cluster, partitioner.partitions, declared.epoch),
         registry=registry,
+        learn=known_ids.learn,
         check=operations.tokens(settings).check,
         node=name,
         limits=delivery.Limits(
@@ -131,129 +155,124 @@ async def node(settings: Settings, addresses: embedded.Addresses, slot: streams.
             ring_bytes=settings.delivery.ring_bytes,
             ping_s=settings.delivery.ping_s,
         ),
+        log_was_cut=log_was_cut,
     )
-    parts: list[Any] = [offsets, writer, accounts, matches, for_history, for_api]
+    postgres = storage.Probe(addresses.postgres)
+    # what is told of all this
+    standing = dead_letters.Standing()
+    letters = kafka.Follower(cluster, topics.DEAD, partitioner.partitions, standing.take)
+    known = health.Health(
+        node=name,
+        families=stages,
+        degraded=live.notices,
+        conditions={
+            "caught_up": live.tail.caught_up.is_set,
+            "schema": health.Once(lambda: migrated.is_set() or now_mode.read_only or "postgres" in live.notices.causes),
+            "not_draining": lambda: not live.draining,
+        },
+        stuck_after_s=settings.health.stuck_after_s,
+        now=operations.now,
+    )
+    told = nodes.Publisher(
+        everybody, writer, known.status, key=nodes.key(name, settings.data_dir), version=__version__, now=operations.now
+    )
+    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api]
+
+    async def change_mode(wanted: mode.Wanted) -> mode.Setting:
+        setting = await operations.change_mode(cluster, wanted, node=name)
+        await control.catch_up(settings.ingest.ack_timeout_s)
+        return setting
+
     async with contextlib.AsyncExitStack() as closing:
-        for part in [*parts, *stages, live]:
+        for part in [postgres, letters, *parts, *stages, live]:
             closing.push_async_callback(part.close)
         await asyncio.gather(*(part.open() for part in parts))
+        now_mode.settle()
+        everybody.settle()
+        lives.settle()
+        closing.push_async_callback(told.leave)
         # Entered last, so that on the way out the tasks end before what they work with is closed.
-        start = await closing.enter_async_context(_tasks())
-        start(accounts.run())
-        start(matches.run())
-        await _migrate_soon(addresses.postgres, start)
+        start = await closing.enter_async_context(startup.tasks())
+        for table in (control, accounts, matches):
+            start(table.run())
+        await startup.gate(cluster, settings, start)
+        await startup.migrate_soon(addresses.postgres, now_mode, start, migrated)
         join_after_s = slot.wait_s(settings.streams.session_timeout_s)
         start(_stay_alive(slot))
         for stage in stages:
             start(stage.run(join_after_s=join_after_s))
+        if spool is not None:
+            start(spool.run(ingest.sender(writer, partitioner, timeout_s=settings.ingest.ack_timeout_s)))
         await live.open()
         start(live.run())
-        app = Starlette(
-            routes=[*ingest_routes, *live.routes()],
-            exception_handlers={EventhubError: web.on_error, Exception: web.on_error},
+        for watched in (
+            degradation.mode(delivery.READ_ONLY, lambda: now_mode.current),
+            degradation.kafka(the_log.silent_s),
+            degradation.postgres(postgres.ask),
+        ):
+            start(degradation.watch(watched, live.notices, operations.now))
+        start(known.ask(lambda asked: offsets.reach(asked, partitioner.partitions)))
+        start(known.watch())
+        start(lives.watch(offsets))
+        start(told.run())
+        start(letters.run())
+        pages = [*page.routes(_page_token(settings)), *documents.routes(__version__)]
+        outside = application([*ingest_routes, *live.routes(), *pages], now_mode)
+        probes = health.routes(known, lambda: told.cluster(streams.FAMILIES, partitioner.partitions))
+        seen = metrics.Sources(
+            version=__version__,
+            families=stages,
+            ready=lambda: known.ready,
+            causes=lambda: live.notices.causes,
+            letters=lambda: standing.depth(operations.now()) if letters.whole else None,
+            spool=spool,
         )
-        admin = Starlette(routes=health.routes(node=name, ready=lambda: live.ready, families=stages))
-        yield Node(app, admin, live, stages, writer)
+        inside = application([*probes, *metrics.routes(seen), *admin.routes(now_mode, change_mode)], now_mode)
+        yield Node(outside, inside, live, stages, writer, lives.over)
 
 
-def serve(settings: Settings, services: embedded.Services, *, demo: bool, say: Say) -> None:
-    """Run a node on these services until SIGTERM or SIGINT, then leave them: the last node of a folder stops them.
+def _each(*folds: kafka.Fold) -> kafka.Fold:
+    """One fold of several, each of which leaves the others' keys alone."""
 
-    Raises ConfigError for settings that contradict what is running, UnavailableError when Kafka does not answer.
-    """
-    telemetry.set_up(terminal=sys.stderr.isatty())
-    slot = streams.Slot(settings.data_dir)
-    # The ring holds hundreds of thousands of tuples; the default walks them all again and again (a fifth of the CPU).
-    gc.set_threshold(*GC_THRESHOLD)
-    # Faust's consumer threads make their loops by the policy, and would silently run the slow one.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    try:
-        for line in services.started:
-            say(line)
-        asyncio.run(_serve(settings, services.addresses, slot, demo=demo, say=say))
-        slot.leave()
-    finally:
-        services.leave()
-        _end_threads()
+    def fold(key: str, value: bytes | None) -> None:
+        for one in folds:
+            one(key, value)
+
+    return fold
 
 
-def _end_threads() -> None:
-    """A consumer thread of Faust that hangs would keep the process for ever: everything is closed, so end it."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(THREADS_TIMEOUT_S)
-            if thread.is_alive():
-                log.warning("thread does not end; ending the process", thread=thread.name)
-                sys.stdout.flush()
-                os._exit(0 if sys.exc_info()[0] is None else 70)
+def limits(settings: Settings) -> ingest.Limits:
+    """The bounds of a request to ingest."""
+    return ingest.Limits(
+        max_body_bytes=settings.ingest.max_body_bytes,
+        max_items=settings.ingest.max_items,
+        max_depth=settings.ingest.max_depth,
+        ack_timeout_s=settings.ingest.ack_timeout_s,
+    )
 
 
-async def _serve(
-    settings: Settings, addresses: embedded.Addresses, slot: streams.Slot, *, demo: bool, say: Say
-) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    http, admin = settings.http, settings.admin
-    public = bind(http.host, http.port, exact="port" in http.model_fields_set, setting="--port")
-    private = bind(admin.host, admin.port, exact="port" in admin.model_fields_set, setting="--admin-port")
-    async with node(settings, addresses, slot) as running:
-        async with Listener(running.app, public) as outside, Listener(running.admin, private) as inside:
-            say(f"node {slot.number}: {outside.url}   probes: {inside.url}/readyz   stop with Ctrl-C")
-            playing = asyncio.create_task(_play(running, outside.url, say)) if demo else None
-            await stop.wait()
-            say("draining: clients are told to reconnect")
-            if playing is not None:
-                playing.cancel()
-            await running.delivery.drain(settings.delivery.drain_s)
+def application(routes: list[BaseRoute], now_mode: mode.Mode) -> Starlette:
+    """The ASGI application of one port."""
+    made = Starlette(
+        routes=routes,
+        middleware=[Middleware(web.ModeHeader, mode=lambda: now_mode.current.mode), Middleware(web.Guard)],
+        exception_handlers=web.handlers(),
+    )
+    made.router.redirect_slashes = False
+    return made
 
 
-async def _play(running: Node, url: str, say: Say) -> None:
-    """Generated matches, one after another, posted to this node as any source would."""
-    keys = {source: await operations.write_key(running.writer, source) for source in auth.SOURCES}
-    for seed in itertools.count(1):
-        await demo_match.run(url, keys, seed=seed, speed=DEMO_SPEED, say=say, program=sys.argv[0])
+def _page_token(settings: Settings) -> page.MakeToken | None:
+    """How the page gets a token: only in development, where whoever reaches the node may watch."""
+    if settings.profile != "development":
+        return None
+    tokens = operations.tokens(settings)
 
+    def make() -> tuple[str, datetime]:
+        now = operations.now()
+        return tokens.sign("page", "free", now), now + auth.TOKEN_LIFE
 
-async def _migrate_soon(dsn: str, start: Start) -> None:
-    """Migrate now if Postgres answers; else go on trying, because the live feed does not wait for it."""
-
-    async def until_done() -> None:
-        while True:
-            try:
-                for applied in await storage.migrate(dsn):
-                    log.info("migrated", migration=applied)
-            except UnavailableError as error:
-                log.warning("cannot migrate yet", error=error.detail)
-                await asyncio.sleep(MIGRATE_AGAIN_S)
-            else:
-                return
-
-    await asyncio.wait([start(until_done())], timeout=MIGRATE_WAIT_S)
-
-
-@contextlib.asynccontextmanager
-async def _tasks() -> AsyncIterator[Start]:
-    """Tasks that end with the node; one that fails is logged."""
-    running: set[asyncio.Task[None]] = set()
-
-    def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        running.add(task)
-        task.add_done_callback(_ended)
-        return task
-
-    try:
-        yield start
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("task failed", task=str(task.get_coro()), error=repr(task.exception()))
+    return make
 
 
 async def _stay_alive(slot: streams.Slot) -> None:

@@ -44,9 +44,9 @@ class ConfigError(EventhubError):
 
 
 class MalformedError(EventhubError):
-    """The body is not what its content type says; nothing of it was read."""
+    """The request is not what it should be; nothing of it was taken."""
 
-    code, title, status, exit_code, close_code = "malformed", "Malformed body", 400, 65, 3501
+    code, title, status, exit_code, close_code = "malformed", "Malformed request", 400, 65, 3501
 
 
 class RejectedError(EventhubError):
@@ -59,6 +59,24 @@ class TooLargeError(EventhubError):
     """A body, frame or item exceeds its limit."""
 
     code, title, status, exit_code, close_code = "too_large", "Too large", 413, 65, 3502
+
+
+class TooSlowError(EventhubError):
+    """The request came too slowly; the connection is closed."""
+
+    code, title, status, exit_code = "too_slow", "Request too slow", 408, 75
+
+
+class HeadTooLargeError(EventhubError):
+    """The URL or the headers exceed their limits."""
+
+    code, title, status, exit_code = "head_too_large", "Request head too large", 431, 65
+
+
+class NotAllowedError(EventhubError):
+    """The path is there, but not with this method."""
+
+    code, title, status, exit_code = "method_not_allowed", "Method not allowed", 405, 64
 
 
 class UnauthorizedError(EventhubError):
@@ -85,6 +103,12 @@ class ConflictError(EventhubError):
     code, title, status, exit_code = "exists", "Already there", 412, 65
 
 
+class PreconditionError(EventhubError):
+    """The request must say what it replaces, so that two operators do not overwrite each other unseen."""
+
+    code, title, status, exit_code = "precondition", "Precondition required", 428, 65
+
+
 class LimitError(EventhubError):
     """The caller asks for more than its limit; try again later."""
 
@@ -109,7 +133,10 @@ ITEM_CODES: dict[str, str] = {
     "too_late": "it occurred before the admission window",
     "too_early": "it occurred more than 5 minutes ahead",
     "too_deep": "nested deeper than the limit",
+    "too_large": "more bytes than one item may have",
     "number_range": "a number outside the range of 64 bits or of a double",
     "id_conflict": "the same id and revision came with other bytes",
+    "enrichment_failed": "a step failed on it in a way that was not foreseen",
+    "crash_poison": "it ended its worker twice",
 }
 """Codes of a refused item, with what each means."""

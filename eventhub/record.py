@@ -7,11 +7,12 @@ Every projection reads the header and not the value, so it is one fixed layout: 
 - the tags (raw and log, 32 bytes and the kind): event id (16), fingerprint of the provider's bytes (8), of a state the
   log offset of its cause (8, else -1), and the kind: lane letter, colon, event type (`c:goal`).
 
-A marker has only the vector; a fence has the header `n`, the name of the node that wrote it.
+A marker has only the vector, and behind it what is about to be tried, where that is told; a fence has the header `n`,
+the name of the node that wrote it.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +25,9 @@ MARKER_KEY = b"marker"
 
 _VECTOR = struct.Struct(f">B{len(topics.RAW)}q{4 * len(topics.RAW)}s")
 _TAGS = struct.Struct(">16s8sq")
+_TRY = struct.Struct(">Bq")
+BATCH = -1
+"""In place of a source and an offset: not one record is tried, but a whole batch."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -54,7 +58,8 @@ class Outgoing(NamedTuple):
 
 
 class LogRecord(NamedTuple):
-    """A record of the log as readers see it; `kind` is empty and `value` None for fences and markers."""
+    """A record of the log as readers see it; for fences and markers `value` is None, `kind` and what tells an event
+    (id, fingerprint) are empty."""
 
     partition: int
     offset: int
@@ -63,6 +68,26 @@ class LogRecord(NamedTuple):
     value: bytes | None
     appended_ms: int
     raw: tuple[int, ...]
+    lives: bytes = b""
+    """The incarnations of the raw topics that `raw` counts in, packed."""
+    event_id: bytes = b""
+    fingerprint: bytes = b""
+
+
+class Lost(NamedTuple):
+    """A partition ended before what was on it: an offset known to have been there, and the end that was found."""
+
+    partition: int
+    known: int
+    end: int
+
+
+TellCut = Callable[[Lost], Awaitable[None]]
+"""Told by whoever finds that the log was cut; may raise UnavailableError."""
+
+
+async def tell_nobody(lost: Lost) -> None:
+    """Where nobody can do anything about it."""
 
 
 def head(headers: Headers) -> bytes:
@@ -102,11 +127,31 @@ def pack_incarnations(incarnations: Sequence[str]) -> bytes:
     return bytes.fromhex("".join(incarnations))
 
 
+def pack_try(source: int, offset: int) -> bytes:
+    """What stands behind a marker's vector: the raw record that is tried next, or 0 and BATCH."""
+    return _TRY.pack(source, offset)
+
+
+def unpack_try(packed: bytes) -> tuple[int, int] | None:
+    """The raw record that a marker says is tried next; None for a marker that only has the vector."""
+    return _TRY.unpack_from(packed, _VECTOR.size) if len(packed) == _VECTOR.size + _TRY.size else None
+
+
 def unpack_vector(packed: bytes) -> Vector:
     """The vector at the beginning of a log record's header."""
     source, *applied, incarnations = _VECTOR.unpack_from(packed)
     digits = incarnations.hex()
     return Vector(source, tuple(applied), tuple(digits[i : i + 8] for i in range(0, len(digits), 8)))
+
+
+def vector_bytes(packed: bytes) -> bytes:
+    """The offsets and incarnations of the vector as they stand, to be compared; not the source."""
+    return packed[1 : _VECTOR.size]
+
+
+def lives(packed: bytes) -> bytes:
+    """The packed incarnations of the vector: offsets of different ones are not to be compared."""
+    return packed[_VECTOR.size - 4 * len(topics.RAW) : _VECTOR.size]
 
 
 def applied(packed: bytes) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ so raw partition p feeds only log partition p. Topics are declared explicitly, n
 from typing import Literal, NamedTuple
 
 DAY_MS = 86_400_000
+SMALL_SEGMENT_BYTES = 1 << 20
 
 
 class Topic(NamedTuple):
@@ -69,6 +70,10 @@ def configs(topic: Topic, *, min_insync_replicas: int) -> dict[str, str]:
         # A producer that stamps the event's own time makes retention delete old matches at once.
         "message.timestamp.type": "LogAppendTime",
     }
+    if not topic.partitioned:
+        # Read from its first record on at every start and change; the part that is written to is never compacted, and
+        # nodes write to one of these every 2 s.
+        settings |= {"segment.bytes": str(SMALL_SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.1"}
     if topic.retention_days is not None:
         settings["retention.ms"] = str(topic.retention_days * DAY_MS)
     return settings

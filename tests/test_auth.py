@@ -9,11 +9,14 @@ import pytest
 from eventhub import auth
 from eventhub.errors import ConfigError, ForbiddenError, UnauthorizedError
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """Asked each time: tokens are over after 15 minutes, and a run of all tests takes longer."""
+    return datetime.now(UTC)
 
 
 def test_a_key_is_known_by_its_hash_alone() -> None:
-    secret, key = auth.new_key("broadcast", NOW)
+    secret, key = auth.new_key("broadcast", now())
     name, value = auth.record_key(key)
     keys = auth.Keys()
     keys.fold(name, value)
@@ -39,25 +42,26 @@ def test_records_of_other_kinds_are_left_alone() -> None:
 
 def test_a_token_names_its_user_until_it_ends(tmp_path: Path) -> None:
     tokens = auth.load_tokens(None, tmp_path)
-    principal = tokens.check(tokens.sign("ann", "gold", NOW))
+    signed_at = now()
+    principal = tokens.check(tokens.sign("ann", "gold", signed_at))
     assert (principal.user, principal.plan) == ("ann", "gold")
-    assert principal.expires_at - NOW <= auth.TOKEN_LIFE
+    assert principal.expires_at - signed_at <= auth.TOKEN_LIFE
     with pytest.raises(UnauthorizedError, match="has ended"):
-        tokens.check(tokens.sign("ann", "gold", NOW - timedelta(hours=1)))
+        tokens.check(tokens.sign("ann", "gold", now() - timedelta(hours=1)))
 
 
 def test_a_token_of_another_signer_or_algorithm_is_refused(tmp_path: Path) -> None:
     tokens, other = auth.load_tokens(None, tmp_path / "a"), auth.load_tokens(None, tmp_path / "b")
-    forged = jwt.encode({"sub": "ann", "iss": "eventhub", "exp": NOW + timedelta(hours=1)}, "x" * 32, "HS256")
-    unsigned = jwt.encode({"sub": "ann", "iss": "eventhub", "exp": NOW + timedelta(hours=1)}, "", "none")
-    for token in (other.sign("ann", "gold", NOW), forged, unsigned, "a.b.c", ""):
+    forged = jwt.encode({"sub": "ann", "iss": "eventhub", "exp": now() + timedelta(hours=1)}, "x" * 32, "HS256")
+    unsigned = jwt.encode({"sub": "ann", "iss": "eventhub", "exp": now() + timedelta(hours=1)}, "", "none")
+    for token in (other.sign("ann", "gold", now()), forged, unsigned, "a.b.c", ""):
         with pytest.raises(UnauthorizedError):
             tokens.check(token)
 
 
 def test_nodes_of_one_folder_share_the_kept_key_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     one, two = auth.load_tokens(None, tmp_path), auth.load_tokens(None, tmp_path)
-    assert two.check(one.sign("ann", "gold", NOW)).user == "ann"
+    assert two.check(one.sign("ann", "gold", now())).user == "ann"
     assert (tmp_path / "signing-key.pem").stat().st_mode & 0o077 == 0
 
 

@@ -1,18 +1,21 @@
 """`feed replay`: a provider's file, in match time."""
 
+from __future__ import annotations
+
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from eventhub.cli import replay as engine
 from eventhub.cli.console import ConfigFile, DataDir, data, data_json, is_local, meter, say, settings
-from eventhub.config import Settings
 from eventhub.errors import NotFoundError, RejectedError, UsageError
-from eventhub.events import minute
-from eventhub.ingest.adapters import Feed, load
+
+if TYPE_CHECKING:
+    from eventhub.cli import replay as engine
+    from eventhub.config import Settings
+    from eventhub.ingest.adapters import Adapter, Feed
 
 FASTEST = 1e9
 
@@ -40,13 +43,13 @@ def replay(
     file
         The provider's file.
     provider
-        Its adapter, such as wyscout.
+        Its adapter: wyscout, lastrow, post, or one that is installed.
     match_id
-        The match's id here.
+        The match's id here. A file that does not say who plays needs a match that is declared.
     node
         The node's address; the local one by default.
     key
-        A broadcast key; made for this run when the node is local.
+        A key of the provider's source; made for this run when the node is local.
     admin_key
         An admin key, to declare the match; made for this run when no key is given.
     checkpoint
@@ -58,16 +61,21 @@ def replay(
     json
         Print the summary as JSON.
     """
+    from eventhub.cli import replay as engine
+    from eventhub.ingest.adapters import load
+
     chosen = settings(data_dir, config)
     times = _speed(speed)
     known = load()
     if provider not in known:
         raise NotFoundError(f"there is no provider {provider!r}; known: {', '.join(known)}")
-    feed = known[provider].read(file)
+    adapter = known[provider]
+    feed = adapter.read(file)
+    engine.check_speed(feed, adapter.source, times)
     note = checkpoint or Path(f"{file.name}.{match_id}.checkpoint")
     if again:
         note.unlink(missing_ok=True)
-    target = _target(chosen, node, provider, match_id, key, admin_key)
+    target = _target(chosen, node, adapter, match_id, key, admin_key)
     try:
         summary = asyncio.run(_run(feed, target, times, give_up_after, engine.Checkpoint(note, feed)))
     except KeyboardInterrupt:
@@ -95,22 +103,28 @@ def _speed(text: str) -> float:
 
 
 def _target(
-    chosen: Settings, node: str | None, provider: str, match_id: str, key: str | None, admin_key: str | None
+    chosen: Settings, node: str | None, adapter: Adapter, match_id: str, key: str | None, admin_key: str | None
 ) -> engine.Target:
+    from eventhub.cli import replay as engine
+
     if key is None:
         if node is not None and not is_local(node):
-            raise UsageError(f"--key is needed for {node}: `eventhub keys create broadcast` there")
+            raise UsageError(f"--key is needed for {node}: `eventhub keys create {adapter.source}` there")
         from eventhub import operations
 
-        key = operations.create_key(chosen, "broadcast", say=say)
+        key = operations.create_key(chosen, adapter.source, say=say)
         admin_key = admin_key or operations.create_key(chosen, "admin", say=say)
-    return engine.Target(node or f"http://127.0.0.1:{chosen.http.port}", provider, match_id, key, admin_key)
+    url = node or f"http://127.0.0.1:{chosen.http.port}"
+    return engine.Target(url, adapter.provider, adapter.source, match_id, key, admin_key)
 
 
 async def _run(
     feed: Feed, target: engine.Target, speed: float, give_up_after_s: float, checkpoint: engine.Checkpoint
 ) -> engine.Summary:
     import httpx2
+
+    from eventhub.cli import replay as engine
+    from eventhub.events import minute
 
     with meter() as bar:
 
@@ -122,7 +136,10 @@ async def _run(
                 http, target, speed=speed, give_up_after_s=give_up_after_s, progress=progress, say=say
             )
             start = await sender.declare(feed, datetime.now(UTC))
-            plan = engine.steps(feed, target.match_id, start)
-            if checkpoint.read()[0] >= len(plan):
+            plan = engine.steps(feed, target, start)
+            done = checkpoint.read()[0]
+            if done >= len(plan):
                 say("this feed was sent to its end before; --again sends it once more")
-            return await sender.send(plan, checkpoint)
+            if target.admin_key is not None and not feed.dated:
+                engine.check_start(plan, done, target, start, datetime.now(UTC), speed)
+            return await sender.send(plan, checkpoint, dated=feed.dated)

@@ -1,10 +1,20 @@
 """`serve`, `migrate`, `keys create`, `token create`, `version`."""
 
+import os
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from eventhub import __version__, embedded
-from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, say, settings
+from eventhub import __version__
+from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, reachable, say, settings
+from eventhub.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from eventhub.config import Settings
+    from eventhub.embedded import Services
+
+ENDED_BY_SIGTERM = 143
 
 
 def serve(
@@ -31,13 +41,92 @@ def serve(
     """
     flags = {"http.host": host, "http.port": port, "admin.port": admin_port}
     chosen = settings(data_dir, config, flags)
+    services = _join(chosen)
+    from eventhub import process
+
+    def greet(node: str, external: str, admin: str) -> None:
+        for line in greeting(chosen, node, external, admin):
+            say(line)
+
+    process.serve(chosen, services, demo=demo, say=say, greet=greet)
+    for line in farewell(chosen, still_running(services)):
+        say(line)
+    # Everything is closed. Threads of native clients may still be ending, and to take the interpreter apart under them
+    # has ended a node with SIGSEGV.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _join(chosen: "Settings") -> "Services":
+    """A share in the services; whoever is stopped while they start leaves none behind that nobody uses."""
+    from eventhub import embedded
+
+    signal.signal(signal.SIGTERM, _ended)  # until the node's event loop has handlers of its own
     with meter() as progress, ThreadPoolExecutor(1) as pool:
         joining = pool.submit(embedded.join, chosen, say=say, progress=progress)
-        # Loading the node takes as long as starting the services, so both at once.
-        from eventhub import app
+        try:
+            # Loading the node takes as long as starting the services, so both at once.
+            from eventhub import process  # noqa: F401
 
-        services = joining.result()
-    app.serve(chosen, services, demo=demo, say=say)
+            return joining.result()
+        except BaseException:
+            if not joining.done():
+                say("stopping: services that are starting are stopped first")
+            if joining.exception() is None:
+                joining.result().leave()
+            raise
+
+
+def _ended(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(ENDED_BY_SIGTERM)
+
+
+def greeting(chosen: "Settings", node: str, external: str, admin: str) -> list[str]:
+    """What a node says once it serves: `node` is its name, `external` and `admin` the URLs of its ports."""
+    page, probes = reachable(external), reachable(admin)
+    return [
+        f"eventhub {__version__}, node {node}, profile {chosen.profile}",
+        f"  live page  {page}/",
+        f"  API        {page}/v1/…" + ("" if page == external else "   on every address of this machine"),
+        f"  admin      {probes}/status   health, metrics, mode; never public",
+        f"Ctrl-C stops this node: its clients are told to reconnect. {_afterwards(chosen)}",
+    ]
+
+
+def farewell(chosen: "Settings", running: list[str]) -> list[str]:
+    """What a node says when it has ended; `running` names the embedded services that other nodes go on using."""
+    folder = chosen.data_dir.absolute()
+    if running:
+        return [f"stopped; {' and '.join(running)} run on for the other nodes of {folder}"]
+    if _embedded(chosen):
+        return [f"stopped; everything is kept in {folder}, and `eventhub serve` goes on from there"]
+    return ["stopped"]
+
+
+def _afterwards(chosen: "Settings") -> str:
+    embedded = " and ".join(_embedded(chosen))
+    if not embedded:
+        return "Kafka and PostgreSQL are not its own and stay as they are."
+    return f"The last node of {chosen.data_dir.absolute()} also stops {embedded}; all data stays there."
+
+
+def _embedded(chosen: "Settings") -> list[str]:
+    parts = {"Kafka": chosen.kafka.bootstrap_servers, "PostgreSQL": chosen.postgres.dsn}
+    return [name for name, given in parts.items() if given is None]
+
+
+def still_running(services: "Services") -> list[str]:
+    """The embedded services that run now."""
+    running = []
+    parts: tuple[tuple[Literal["kafka", "postgres"], str], ...] = (("kafka", "Kafka"), ("postgres", "PostgreSQL"))
+    for part, name in parts:
+        try:
+            services.pid(part)
+        except UnavailableError:
+            continue
+        running.append(name)
+    return running
 
 
 def migrate(*, data_dir: DataDir = None, config: ConfigFile = None, json: bool = False) -> None:

@@ -1,7 +1,8 @@
 """Replaying a provider's file against a node: in match time, with back-off, and a checkpoint to resume from.
 
 No rendering here. A batch is sent again until it is acknowledged, so that it may arrive twice; the platform drops
-duplicates. Records go out in file order, and a period's end only after every record of it was acknowledged.
+duplicates. Records go out in file order, and a period's end only after every record of it was acknowledged. A feed
+without periods (positions, posts) is its records alone, in order of match time.
 """
 
 import asyncio
@@ -17,12 +18,24 @@ from typing import Any, NamedTuple
 import backoff
 import httpx2
 
-from eventhub.errors import EventhubError, ForbiddenError, RejectedError, UnauthorizedError, UnavailableError
+from eventhub.errors import (
+    EventhubError,
+    ForbiddenError,
+    NotFoundError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from eventhub.events import Source
 from eventhub.ingest.adapters import Feed
+from eventhub.windows import AHEAD_S, LATE_S
 
 BATCH = 500
 WAIT_S = (0.1, 5.0)
-LONGEST = timedelta(hours=3)
+MARGIN_S = 15
+"""What the way to the node may take of an admission window."""
+SILENCE_S = 5
+OUTSIDE = ({"too_late"}, {"too_early"}, {"too_late", "too_early"})
 REQUEST_TIMEOUT_S = 30
 NEW_KEY_S = 5
 
@@ -42,6 +55,7 @@ class Target(NamedTuple):
 
     node: str
     provider: str
+    source: Source
     match_id: str
     key: str
     admin_key: str | None
@@ -55,28 +69,36 @@ class Summary(NamedTuple):
     refusals: list[dict[str, Any]]
 
 
-def starts_at(now: datetime, speed: float) -> datetime:
+def starts_at(plan: Sequence[Step], now: datetime, speed: float) -> datetime:
     """The start of a match that nobody declared, so that nothing replayed lies ahead of the clock.
 
-    Speed 1: now; infinite: 3 h ago; in between such that the match at `speed` ends now + 3 h / speed.
+    Speed 1: now, unless a period's clock begins before the one before it was played out; faster: as long ago as makes
+    one record be sent when it occurs, and none before. So nothing comes later than it must.
     """
-    return now - LONGEST * (1 - 1 / speed)
+    ahead_s = max((step.clock_s - step.due_s / speed for step in plan), default=0.0)
+    return now - timedelta(seconds=max(0.0, ahead_s))
 
 
-def steps(feed: Feed, match_id: str, start: datetime) -> list[Step]:
-    """The whole feed in sending order. Stoppage time overlaps the next period's clock, so due times never go back."""
+def steps(feed: Feed, target: Target, start: datetime) -> list[Step]:
+    """The whole feed in sending order, which for broadcast has the periods' own events between the records.
+
+    Stoppage time overlaps the next period's clock, so due times never go back.
+    """
+    if target.source != "broadcast" or not feed.periods:
+        timed = sorted(feed.records, key=lambda record: record[1])
+        return [Step(at_s, False, body, period, at_s) for period, at_s, body in timed]
     plan: list[Step] = []
     base_s = 0.0
     for name, first_s, last_s in feed.periods:
         offset_s = base_s - first_s
-        plan.append(_canonical(match_id, "period_start", name, first_s, base_s, start))
+        plan.append(_canonical(target.match_id, "period_start", name, first_s, base_s, start))
         plan += [
             Step(at_s + offset_s, False, body, name, at_s) for period, at_s, body in feed.records if period == name
         ]
         base_s = last_s + offset_s
-        plan.append(_canonical(match_id, "period_end", name, last_s, base_s, start))
+        plan.append(_canonical(target.match_id, "period_end", name, last_s, base_s, start))
     name, _, last_s = feed.periods[-1]
-    plan.append(_canonical(match_id, "match_end", name, last_s, base_s, start))
+    plan.append(_canonical(target.match_id, "match_end", name, last_s, base_s, start))
     return plan
 
 
@@ -90,6 +112,45 @@ def _canonical(match_id: str, kind: str, period: str, clock_s: float, due_s: flo
         "clock_s": clock_s,
     }
     return Step(due_s, True, json.dumps(event).encode(), period, clock_s)
+
+
+def check_speed(feed: Feed, source: Source, speed: float) -> None:
+    """Raise RejectedError when a feed is so long that at this speed some of it must come after its source's window.
+
+    Broadcast has no such window, and a dated feed is as late as its dates are.
+    """
+    length = max((at_s for _, at_s, _ in feed.records), default=0.0)
+    room_s = LATE_S.get(source, 0) - MARGIN_S
+    if source in LATE_S and not feed.dated and length * (1 - 1 / speed) > room_s:
+        # Rounded down, so that what is advised is taken.
+        most = int(100 / (1 - room_s / length)) / 100
+        raise RejectedError(
+            f"this feed plays for {length:.0f} s, and {source} may be {LATE_S[source]} s late, so that sent this fast"
+            f" most of it would be refused; --speed {most:g} is the most"
+        )
+
+
+def check_start(plan: Sequence[Step], done: int, target: Target, start: datetime, now: datetime, speed: float) -> None:
+    """Raise RejectedError when what is left, sent from now on into a match that starts at `start`, would be refused."""
+    if target.source not in LATE_S or done >= len(plan):
+        return
+    # How late a record comes changes evenly from the first to the last.
+    ends = (plan[done], plan[-1])
+    begun_s = (now - start).total_seconds() - _begin_s(plan, done) / speed
+    late_s = [begun_s + step.due_s / speed - step.due_s for step in ends]
+    late = LATE_S[target.source]
+    if max(late_s) > late or min(late_s) < -AHEAD_S:
+        how = f"{max(late_s):.0f} s late" if max(late_s) > late else f"{-min(late_s):.0f} s early"
+        raise RejectedError(
+            f"match {target.match_id} starts at {start:%Y-%m-%dT%H:%M:%SZ}, and this feed, sent now, would come {how};"
+            f" {target.source} may be {late} s late and {AHEAD_S} s early. Name a match that is not declared yet,"
+            " or declare this one again with a starts_at that fits"
+        )
+
+
+def _begin_s(plan: Sequence[Step], done: int) -> float:
+    """The second of playing time that is now: the match's start, or where a replay resumes."""
+    return plan[done].due_s if 0 < done < len(plan) else 0.0
 
 
 class Checkpoint:
@@ -145,27 +206,51 @@ class Replay:
         self._begun_at = 0.0
 
     async def declare(self, feed: Feed, now: datetime) -> datetime:
-        """Declare the match unless it is; returns its start. Without an admin key the match must be there."""
-        start = starts_at(now, self._speed)
-        if self._target.admin_key is None:
+        """Declare the match unless it is; returns its start. Raises NotFoundError when the file cannot declare it.
+
+        Without an admin key the match must be there, and its start is not known: what a new one would have is returned.
+        """
+        target = self._target
+        start = starts_at(steps(feed, target, now), now, self._speed)
+        if target.admin_key is None:
             return start
         body = json.dumps({**feed.declaration, "starts_at": start.isoformat()}).encode()
-        headers = {"Authorization": f"Bearer {self._target.admin_key}", "If-None-Match": "*"}
-        answer = await self._until_answered("PUT", f"/v1/matches/{self._target.match_id}", body, headers)
+        headers = {"Authorization": f"Bearer {target.admin_key}", "If-None-Match": "*"}
+        try:
+            answer = await self._until_answered("PUT", f"/v1/matches/{target.match_id}", body, headers)
+        except RejectedError as error:
+            if feed.declaration:
+                raise
+            # A node answers 412 with the match before it looks at the body.
+            raise NotFoundError(
+                f"match {target.match_id} was not declared, and a file of {target.provider} does not say who plays;"
+                " PUT /v1/matches/{match_id} first, or replay a broadcast feed into it"
+            ) from error
         known = answer.get("match", answer)
         return datetime.fromisoformat(known["starts_at"])
 
-    async def send(self, plan: Sequence[Step], checkpoint: Checkpoint) -> Summary:
-        """Send what was not acknowledged yet. Raises UnavailableError when nothing is accepted for too long."""
+    async def send(self, plan: Sequence[Step], checkpoint: Checkpoint, *, dated: bool = False) -> Summary:
+        """Send what was not acknowledged yet. Raises UnavailableError when nothing is accepted for too long.
+
+        Raises RejectedError when a whole batch is outside the admission window, unless the records are `dated`: what
+        follows would be too.
+        """
         done, rejected = checkpoint.read()
         loop = asyncio.get_running_loop()
-        zero = loop.time() - (plan[done].due_s / self._speed if done < len(plan) else 0)
+        zero = loop.time() - _begin_s(plan, done) / self._speed
+        if done == 0 and plan and plan[0].due_s / self._speed > SILENCE_S:
+            self._say(f"the first record is due at second {plan[0].due_s:g} of the match")
         accepted = 0
         refusals: list[dict[str, Any]] = []
         while done < len(plan):
             await asyncio.sleep(max(0.0, zero + plan[done].due_s / self._speed - loop.time()))
             batch = self._batch(plan, done, (loop.time() - zero) * self._speed)
             answer = await self._post(batch)
+            if not dated and _all_outside(answer):
+                raise RejectedError(
+                    f"{len(answer['rejected'])} records at once were refused, the first because"
+                    f" {answer['rejected'][0]['detail']}; the match's starts_at, --speed and this hour do not fit"
+                )
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             refusals += answer["rejected"][: 10 - len(refusals)]
@@ -188,7 +273,7 @@ class Replay:
 
     async def _post(self, batch: Sequence[Step]) -> dict[str, Any]:
         target = self._target
-        path = "/v1/ingest/broadcast"
+        path = f"/v1/ingest/{target.source}"
         if not batch[0].canonical:
             path += f"/{target.provider}?match_id={target.match_id}"
         headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/x-ndjson"}
@@ -221,6 +306,11 @@ class Replay:
                 )
             self._say(f"{reason}; trying again in {wait_s:.1f} s")
             await asyncio.sleep(wait_s)
+
+
+def _all_outside(answer: dict[str, Any]) -> bool:
+    """Whether nothing of a batch lies in the admission window."""
+    return not answer["accepted"] and {r["code"] for r in answer["rejected"]} in OUTSIDE
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -1,11 +1,13 @@
 """Every setting, and the one way to load them."""
 
-from eventhub.config.load import Entry, fields, load
+from eventhub.config.load import Effective, Entry, explain, fields, load
+from eventhub.config.template import template
 from eventhub.config.tree import Admin, Delivery, Http, Ingest, Kafka, Postgres, Settings, Spool, Streams
 
 __all__ = [
     "Admin",
     "Delivery",
+    "Effective",
     "Entry",
     "Http",
     "Ingest",
@@ -14,6 +16,8 @@ __all__ = [
     "Settings",
     "Spool",
     "Streams",
+    "explain",
     "fields",
     "load",
+    "template",
 ]

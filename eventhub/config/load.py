@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,6 +20,8 @@ from eventhub.errors import ConfigError
 PREFIX = "EVENTHUB_"
 CONFIG_VARIABLE = "EVENTHUB_CONFIG"
 DEFAULT_FILE = Path("eventhub.toml")
+NOT_SETTINGS = (CONFIG_VARIABLE, "EVENTHUB_DEBUG")
+"""Variables with our prefix that are no settings: where settings are, and whether a command tells where it failed."""
 
 
 class Entry(NamedTuple):
@@ -29,6 +32,19 @@ class Entry(NamedTuple):
     secret: bool
     default: object
     description: str
+
+
+class Effective(NamedTuple):
+    """One setting as it holds here.
+
+    `value` is a text, number, truth value, list of texts, or None for what is unset; a secret's is only "(set)" or
+    "(unset)". `source`: default, file PATH, secret file PATH, env NAME, flag.
+    """
+
+    key: str
+    value: object
+    source: str
+    secret: bool
 
 
 class _Given(NamedTuple):
@@ -61,6 +77,53 @@ def load(*, config_file: Path | None, environ: Mapping[str, str], flags: Mapping
     `flags` maps dotted keys ("http.port") to values; a None is a flag that was not given. Reads the TOML file and the
     secrets' files. Raises ConfigError whose detail has one line for each thing that is wrong, never a secret's value.
     """
+    return _resolved(config_file, environ, flags)[0]
+
+
+def explain(*, config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> list[Effective]:
+    """Every setting as `load` would have it for the same arguments, in the order of the tree; no secret in it.
+
+    Raises what `load` raises.
+    """
+    settings, given = _resolved(config_file, environ, flags)
+    return [
+        Effective(
+            entry.key,
+            _shown(_at(settings, entry.key), entry.secret),
+            given[entry.key].source if entry.key in given else "default",
+            entry.secret,
+        )
+        for entry in fields()
+    ]
+
+
+def _at(settings: Settings, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _shown(value: object, secret: bool) -> object:
+    if secret:
+        return "(set)" if value else "(unset)"
+    if isinstance(value, tuple):
+        return [_shown(part, False) for part in value]
+    return _without_password(str(value)) if isinstance(value, str | Path) else value
+
+
+def _without_password(text: str) -> str:
+    """An address may hold a password though its setting is no secret."""
+    if "://" not in text or "@" not in text:
+        return text
+    parts = urlsplit(text)
+    return urlunsplit(parts._replace(netloc="(hidden)@" + parts.netloc.rpartition("@")[2]))
+
+
+def _resolved(
+    config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> tuple[Settings, dict[str, _Given]]:
+    """The settings, and what was given for each key from the source that wins."""
     known = {entry.key: entry for entry in fields()}
     problems: list[str] = []
     given = _from_toml(config_file, environ, known, problems)
@@ -77,7 +140,7 @@ def load(*, config_file: Path | None, environ: Mapping[str, str], flags: Mapping
     settings = _validated({key: item for key, item in given.items() if key in known}, known, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
-    return settings
+    return settings, given
 
 
 def _nearest(word: str, words: Mapping[str, object]) -> str:
@@ -91,13 +154,13 @@ def _from_environ(environ: Mapping[str, str], known: Mapping[str, Entry], proble
     direct: dict[str, _Given] = {}
     from_file: dict[str, _Given] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         if name in variables:
             direct[variables[name].key] = _Given(text, f"env {name}")
         elif name in files:
             try:
-                from_file[files[name].key] = _Given(Path(text).read_text().strip(), f"file {text}")
+                from_file[files[name].key] = _Given(Path(text).read_text().strip(), f"secret file {text}")
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(f"{files[name].key} (env {name}): expected a readable file, {error}")
         else:
@@ -113,7 +176,7 @@ def _from_toml(
     if named is None and not path.is_file():
         return {}
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.append(f"{path} (configuration file): expected a readable file: {error}")
     except ValueError as error:  # wrong TOML, or no UTF-8; a message could quote a secret only as one character
@@ -151,6 +214,6 @@ def _validated(given: Mapping[str, _Given], known: Mapping[str, Entry], problems
 
 
 def _line(key: str, item: _Given, secret: bool, message: str) -> str:
-    value = "(hidden)" if secret else f'"{item.value}"'
+    value = "(hidden)" if secret else f'"{_without_password(str(item.value))}"'
     wanted = message.replace("Input should be ", "").replace(" should have", ", expected").lower()
     return f"{key} = {value} ({item.source}): expected {wanted}"

@@ -35,7 +35,9 @@ class Http(Section):
     """The external port."""
 
     host: str = Field(default="127.0.0.1", description="Address that the external port binds to.")
-    port: Port = Field(default=8000, description="External port: HTTP, WebSocket. 0: any free one.")
+    port: Port = Field(
+        default=8000, description="External port: HTTP, WebSocket. Unset: the next free one from 8000. 0: any."
+    )
     trusted_proxies: Texts = Field(default=(), description="Networks (CIDR) whose X-Forwarded-For is believed.")
 
 
@@ -43,7 +45,9 @@ class Admin(Section):
     """The internal port; never public."""
 
     host: str = Field(default="127.0.0.1", description="Address that the admin port binds to.")
-    port: Port = Field(default=9000, description="Admin port: health, metrics, mode. 0: any free one.")
+    port: Port = Field(
+        default=9000, description="Admin port: health, metrics, mode. Unset: the next free one from 9000. 0: any."
+    )
 
 
 class Kafka(Section):
@@ -182,6 +186,15 @@ class Ingest(Section):
     )
 
 
+class Health(Section):
+    """When a node says that it needs a restart."""
+
+    stuck_after_s: Seconds = Field(
+        default=60.0,
+        description="Seconds without progress after which a partition with work counts as stuck, and /livez fails.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings of a node. Made by `load`, which knows where each value came from; by hand in tests."""
 
@@ -221,3 +234,4 @@ class Settings(BaseSettings):
     streams: Streams = Streams()
     delivery: Delivery = Delivery()
     ingest: Ingest = Ingest()
+    health: Health = Health()

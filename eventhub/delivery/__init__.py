@@ -13,16 +13,19 @@ from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
 from eventhub.delivery.feed import Feed, Limits
 from eventhub.delivery.hub import Hub
+from eventhub.delivery.messages import Frame
+from eventhub.delivery.notices import READ_ONLY, Notices
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import Check, History, Log, Principal, Registry, Seeds
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.socket import stream_route
-from eventhub.delivery.tail import Tail
+from eventhub.delivery.tail import Learn, Tail
 from eventhub.errors import UnavailableError
+from eventhub.record import TellCut, tell_nobody
 
-__all__ = ["Delivery", "Limits"]
+__all__ = ["READ_ONLY", "Delivery", "Limits", "Notices"]
 
 
 class Delivery:
@@ -37,9 +40,10 @@ class Delivery:
         registry: Registry,
         check: Check,
         node: str,
+        learn: Learn = lambda _: None,
         limits: Limits | None = None,
-        mode: Callable[[], str] = lambda: "normal",
         jitter: Callable[[], float] = random.random,
+        log_was_cut: TellCut = tell_nobody,
     ) -> None:
         self._seeds = seeds
         self._limits = limits = limits or Limits()
@@ -47,7 +51,8 @@ class Delivery:
         ring = Ring(limits.ring_bytes, log.partition_of)
         sheets = Sheets(log, registry)
         hub = Hub(log, registry, channels, window_s=limits.window_s)
-        self.tail = Tail(log, ring, sheets, hub)
+        self.notices = Notices(self._tell)
+        self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut)
         self._feed = Feed(
             node=node,
             source=log,
@@ -58,7 +63,7 @@ class Delivery:
             past=Past(log, history, ring, hub),
             check=check,
             limits=limits,
-            mode=mode,
+            notices=self.notices,
             jitter=jitter,
         )
         self._reads = Reads(self._opened, registry)
@@ -70,6 +75,11 @@ class Delivery:
     def ready(self) -> bool:
         """Caught up with the log as it was at start, and not draining."""
         return self.tail.caught_up.is_set() and not self._draining
+
+    @property
+    def draining(self) -> bool:
+        """New clients are refused for good."""
+        return self._draining
 
     @property
     def connections(self) -> int:
@@ -123,6 +133,11 @@ class Delivery:
         connection = Connection(feed, principal)
         self._connections.add(connection)
         return connection
+
+    def _tell(self, frame: Frame) -> None:
+        # A connection that overflows ends itself, which must not change what is walked here.
+        for connection in list(self._connections):
+            connection.tell(frame)
 
     def _leave(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -41,6 +41,7 @@ class Connection:
         self._followers: dict[str, Follower] = {}
         self._catching: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.connected = False
 
     def open(self) -> None:
         """Start its clocks: the deadline for `connect`, then heartbeats."""
@@ -118,17 +119,23 @@ class Connection:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._limits.ping_s * BEAT, self._beat)
         names = ("teams", "matches", "message_bytes")
-        self._send(
-            messages.encode(
-                id=command.id,
-                type="connected",
-                session=self.session,
-                node=self._feed.node,
-                ping_s=self._limits.ping_s,
-                mode=self._feed.mode(),
-                limits={name: getattr(self._limits, name) for name in names},
-            )
+        connected = messages.encode(
+            id=command.id,
+            type="connected",
+            session=self.session,
+            node=self._feed.node,
+            ping_s=self._limits.ping_s,
+            mode=self._feed.notices.mode,
+            limits={name: getattr(self._limits, name) for name in names},
         )
+        standing = self._feed.notices.standing()
+        self.outbox.put(Frame([connected] if standing is None else [connected, standing]))
+        self.connected = True
+
+    def tell(self, frame: Frame) -> None:
+        """A notice for every client that has connected; never waits."""
+        if self.connected:
+            self.outbox.put(frame)
 
     def _refresh(self, command: Refresh, known: Principal) -> None:
         try:

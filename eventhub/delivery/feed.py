@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.hub import Hub
+from eventhub.delivery.notices import Notices
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import Check, Log
 from eventhub.delivery.ring import Ring
@@ -34,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """The parts that serve subscribers. `mode` names the node's mode now; `jitter` gives numbers in [0, 1)."""
+    """The parts that serve subscribers. `jitter` gives numbers in [0, 1)."""
 
     node: str
     source: Log
@@ -45,5 +46,5 @@ class Feed:
     past: Past
     check: Check
     limits: Limits
-    mode: Callable[[], str]
+    notices: Notices
     jitter: Callable[[], float]

@@ -102,13 +102,19 @@ def command(line: str | bytes) -> Command:
     try:
         return _decoder.decode(line)
     except msgspec.ValidationError as error:
-        try:
-            known = msgspec.json.decode(line, type=_Identified).id
-        except msgspec.ValidationError:
-            known = None
-        raise InvalidError(f"the command is not understood: {error}", known) from error
+        raise InvalidError(f"the command is not understood: {str(error)[:200]}", _id(line)) from error
+    except RecursionError as error:
+        raise InvalidError("the command is nested too deeply", None) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(f"this is not a JSON message: {error}; send one message a line") from error
+
+
+def _id(line: str | bytes) -> Id:
+    """The id of a command that is not understood, where it can be read: it may be broken behind the first fault."""
+    try:
+        return msgspec.json.decode(line, type=_Identified).id
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
 
 
 def encode(**fields: object) -> bytes:
@@ -145,6 +151,11 @@ def reconnect(in_ms: int, cursors: Mapping[str, str]) -> bytes:
 def heartbeat(now: datetime, cursors: Mapping[str, str]) -> bytes:
     """The server's time, and by channel the cursor up to which everything was sent."""
     return encode(type="heartbeat", server_time=now, cursors=dict(cursors))
+
+
+def notice(mode: str, affected: Sequence[str], since: datetime, reason: str) -> bytes:
+    """What is degraded now, everything that it affects, and since when and why it changed."""
+    return encode(type="notice", mode=mode, affected=affected, since=since, reason=reason)
 
 
 def refusal(command_id: Id, error: EventhubError, channel: str | None = None) -> bytes:

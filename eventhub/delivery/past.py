@@ -23,16 +23,21 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Every wanted event of the match in (after, upto], ascending."""
+    """Every wanted event of the match in (after, upto], ascending; not `whole` where some may be missing for good."""
 
     entries: list[Entry]
     upto: int
+    whole: bool = True
 
 
 class GoneError(EventhubError):
-    """Neither history nor the log has what lies after this cursor."""
+    """Neither history nor the log has all that lies after this cursor: some up to the offset `upto` is gone."""
 
     code, title, status = "gone", "No longer there", 410
+
+    def __init__(self, detail: str, *, partition: int, upto: int) -> None:
+        super().__init__(detail)
+        self.partition, self.upto = partition, upto
 
 
 class _Class(msgspec.Struct):
@@ -49,8 +54,10 @@ class Past:
     def __init__(self, source: Log, history: History, ring: Ring, hub: Hub) -> None:
         self._source, self._history, self._ring, self._hub = source, history, ring, hub
 
-    async def page(self, match_id: str, after: int, limit: int, view: View) -> Page:
+    async def page(self, match_id: str, after: int, limit: int, view: View, *, over_gaps: bool = False) -> Page:
         """The next events above `after`, of at most `limit` looked at; `upto` is above `after` unless at the end.
+
+        Where history has a gap above `after`, GoneError; with `over_gaps` what there is, the page marked as not whole.
 
         May reach beyond this node's tail, when history does. Blocks for Postgres and Kafka within their deadlines.
         Raises GoneError, or UnavailableError when neither answers.
@@ -61,21 +68,29 @@ class Past:
             upto = records[-1].offset if len(records) == limit else max(after, self._hub.seen[partition])
             return Page(held(records, view), upto)
         try:
-            stored = await self._stored(match_id, partition, after, limit, view)
+            stored = await self._stored(match_id, partition, after, limit, view, over_gaps)
         except UnavailableError:
             return await self._scanned(match_id, partition, after, limit, view, history_down=True)
         if stored.upto > after:
             return stored
         return await self._scanned(match_id, partition, after, limit, view, history_down=False)
 
-    async def _stored(self, match_id: str, partition: int, after: int, limit: int, view: View) -> Page:
+    async def _stored(self, match_id: str, partition: int, after: int, limit: int, view: View, over_gaps: bool) -> Page:
         complete = await self._history.progress(partition) - 1
         if complete <= after:
             return Page([], after)
+        lost = await self._history.lost_above(partition, after)
+        if lost is not None and not over_gaps:
+            raise GoneError(
+                f"history has a gap up to offset {lost}, wanted is {after + 1} of partition {partition}",
+                partition=partition,
+                upto=lost,
+            )
         types = sorted(view.types or ())
         rows = await self._history.page(match_id, after=after, limit=limit, types=types)
         upto = min(rows[-1].offset, complete) if len(rows) == limit else complete
-        return Page([Entry(r.offset, r.body) for r in rows if r.offset <= upto and _wanted(r.body, view)], upto)
+        entries = [Entry(r.offset, r.body) for r in rows if r.offset <= upto and _wanted(r.body, view)]
+        return Page(entries, upto, whole=lost is None)
 
     async def _scanned(
         self, match_id: str, partition: int, after: int, limit: int, view: View, *, history_down: bool
@@ -85,7 +100,7 @@ class Past:
             where = f"the log begins at offset {beginning}, wanted is {after + 1} of partition {partition}"
             if history_down:
                 raise UnavailableError(f"history is down and {where}; try again", retry_after_s=5)
-            raise GoneError(f"{where}, and history does not have it")
+            raise GoneError(f"{where}, and history does not have it", partition=partition, upto=beginning - 1)
         # The ring may have evicted more meanwhile; the next page looks again.
         end = self._ring.start(partition)
         if end <= after + 1:

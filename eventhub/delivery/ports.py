@@ -38,10 +38,7 @@ class Log(Protocol):
         """The first offset that can still be read. Raises UnavailableError."""
 
     def tail(self, start: dict[int, int]) -> AsyncIterator[list[LogRecord]]:
-        """Batches from `start` on, for ever, offsets ascending within a partition.
-
-        An empty list at least every second says that a fetch was answered.
-        """
+        """Batches from `start` on, for ever, offsets ascending within a partition; empty ones while it is quiet."""
 
     def read(self, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of [start, end) of one partition, then it ends. Raises UnavailableError."""
@@ -64,6 +61,9 @@ class History(Protocol):
 
     async def progress(self, partition: int) -> int:
         """The next offset not yet stored; all below are."""
+
+    async def lost_above(self, partition: int, after: int) -> int | None:
+        """The last offset above `after` that history never got, because the log no longer had it; None: it got all."""
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> Sequence[Stored]:
         """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given."""

@@ -42,7 +42,9 @@ class Reads:
         feed = self._authorized(request)
         status = request.query_params.get("status")
         if status is not None and status not in get_args(Status):
-            raise MalformedError(f"there is no status {status[:40]!r}; it is one of {', '.join(get_args(Status))}")
+            raise MalformedError(
+                f"there is no status {status[:40]!r}; it is one of {', '.join(get_args(Status))}", pointer="/status"
+            )
         day = _day(request.query_params.get("date"))
         competition = request.query_params.get("competition")
 
@@ -61,20 +63,24 @@ class Reads:
         return Response(feed.sheets.of(self._known(request)).body, media_type=JSON)
 
     async def events(self, request: Request) -> Response:
-        """A page of a match's events, each as it is on the log, with its cursor added."""
+        """A page of a match's events, each as it is on the log, with its cursor added.
+
+        `incomplete` is true where history has a gap behind the cursor, in which events of this match may have been.
+        """
         feed = self._authorized(request)
         match_id = self._known(request)
         partition = feed.source.partition_of(match_id)
         limit = _limit(request.query_params.get("limit"))
-        names = [name for given in request.query_params.getlist("type") for name in given.split(",") if name]
+        names = [name for given in request.query_params.getlist("type") for name in given.split(",")]
         after = _after(request.query_params.get("cursor"), feed.source.epoch, partition)
-        entries = await _collect(feed, match_id, after, limit + 1, view_of([], names))
+        entries, whole = await _collect(feed, match_id, after, limit + 1, view_of([], names))
         cursors = [str(Cursor(feed.source.epoch, {partition: entry.offset})).encode() for entry in entries[:limit]]
         pairs = zip(entries, cursors, strict=False)
         # The event's bytes stay as they are; the cursor is written into their end.
         items = b",".join(b'%s,"cursor":"%s"}' % (entry.value.rstrip()[:-1], cursor) for entry, cursor in pairs)
         following = b'"%s"' % cursors[-1] if len(entries) > limit else b"null"
-        return Response(b'{"items":[%s],"next_cursor":%s}' % (items, following), media_type=JSON)
+        told = b"" if whole else b',"incomplete":true'
+        return Response(b'{"items":[%s],"next_cursor":%s%s}' % (items, following, told), media_type=JSON)
 
     def _authorized(self, request: Request) -> Feed:
         feed = self._feed_now()
@@ -88,16 +94,18 @@ class Reads:
         return match_id
 
 
-async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> list[Entry]:
+async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> tuple[list[Entry], bool]:
     found: list[Entry] = []
+    whole = True
     partition = feed.source.partition_of(match_id)
     while len(found) < count:
-        page = await feed.past.page(match_id, after, count, view)
+        page = await feed.past.page(match_id, after, count, view, over_gaps=True)
         found += page.entries
+        whole = whole and page.whole
         if page.upto <= after or page.upto >= feed.hub.seen[partition]:
             break
         after = page.upto
-    return found[:count]
+    return found[:count], whole
 
 
 def _after(text: str | None, epoch: str, partition: int) -> int:
@@ -112,9 +120,10 @@ def _after(text: str | None, epoch: str, partition: int) -> int:
 
 
 def _limit(text: str | None) -> int:
-    limit = int(text) if text is not None and text.isascii() and text.isdigit() else DEFAULT_LIMIT
+    # Python refuses to read thousands of digits as a number, so their count is checked first.
+    limit = int(text) if text is not None and len(text) < 10 and text.isascii() and text.isdigit() else DEFAULT_LIMIT
     if (text is not None and text != str(limit)) or not 1 <= limit <= MAX_LIMIT:
-        raise MalformedError(f"limit is {text!r}; it is a number from 1 to {MAX_LIMIT}", pointer="/limit")
+        raise MalformedError(f"limit is {(text or '')[:40]!r}; it is a number from 1 to {MAX_LIMIT}", pointer="/limit")
     return limit
 
 

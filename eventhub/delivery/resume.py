@@ -6,6 +6,7 @@ to `flushed` and into the shared subscribers, is synchronous, so that nothing ca
 """
 
 import asyncio
+from collections.abc import Mapping
 from heapq import merge
 
 from eventhub.delivery import messages
@@ -91,10 +92,10 @@ class Follower:
                 if await self._step():
                     return
             except GoneError as error:
-                # The state itself lies before what is left: only aggregation can mend that, with a newer one.
+                # What is left begins behind the state that was sent, and goes on being deleted.
                 if self._resets:
                     raise UnavailableError(error.detail, retry_after_s=self._feed.limits.retry_after_s) from error
-                self._reset("gone")
+                self._reset("gone", {error.partition: error.upto})
             await asyncio.sleep(0)
             await self._outbox.drained(self._feed.limits.drain_deadline_s)
 
@@ -115,7 +116,7 @@ class Follower:
             self._place({m: -1 for matches in self._matches().values() for m in matches})
             self._answer(recovered=True)
         else:
-            sheets = self._from_sheets()
+            sheets = self._from_sheets({})
             self._answer(recovered=False)
             self._head += [messages.state(str(self.name), self.cursor(), sheet) for sheet in sheets]
 
@@ -146,9 +147,11 @@ class Follower:
         self._buffer.clear()
         self._floor = {p: min(start[m] for m in matches) for p, matches in self._matches().items()}
 
-    def _from_sheets(self) -> list[bytes]:
-        sheets = {m: self._feed.sheets.of(m) for matches in self._matches().values() for m in matches}
-        self._place({m: sheet.applied for m, sheet in sheets.items()})
+    def _from_sheets(self, gone: Mapping[int, int]) -> list[bytes]:
+        """Place every match behind its sheet, or behind what is gone of its partition; returns the sheets."""
+        partitions = {m: p for p, matches in self._matches().items() for m in matches}
+        sheets = {m: self._feed.sheets.of(m) for m in partitions}
+        self._place({m: max(sheet.applied, gone.get(partitions[m], -1)) for m, sheet in sheets.items()})
         return [sheet.body for sheet in sheets.values()]
 
     def _answer(self, *, recovered: bool) -> None:
@@ -163,9 +166,9 @@ class Follower:
             )
         ]
 
-    def _reset(self, reason: str) -> None:
+    def _reset(self, reason: str, gone: Mapping[int, int] | None = None) -> None:
         self._resets += 1
-        sheets = self._from_sheets()
+        sheets = self._from_sheets(gone or {})
         if not self._answered:
             self._answer(recovered=False)
         channel, cursor = str(self.name), self.cursor()

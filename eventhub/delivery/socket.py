@@ -11,6 +11,7 @@ from eventhub.delivery.connection import Connection
 from eventhub.delivery.messages import SUBPROTOCOL, Frame
 from eventhub.delivery.ports import Check, Principal
 from eventhub.errors import EventhubError, MalformedError
+from eventhub.tasks import end
 from eventhub.web import problem
 
 Enter = Callable[[Principal | None], Connection]
@@ -67,9 +68,7 @@ async def _serve(socket: WebSocket, connection: Connection) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
     for task in done:
         # The client went, or did not take its last frames: both are ends, not errors.
         if not task.cancelled() and not isinstance(task.exception(), (WebSocketDisconnect, TimeoutError, type(None))):

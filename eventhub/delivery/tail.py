@@ -4,8 +4,7 @@ It starts some minutes back, checks what it reads, and after any failure of the 
 """
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import lt
 
 import structlog
@@ -14,30 +13,33 @@ from eventhub.delivery.hub import Hub
 from eventhub.delivery.ports import Log
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
-from eventhub.record import LogRecord
+from eventhub.errors import UnavailableError
+from eventhub.record import LogRecord, Lost, TellCut, tell_nobody
 
 log = structlog.get_logger(__name__)
+Learn = Callable[[Sequence[LogRecord]], None]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
 class Tail:
-    """One reader of the log for the whole node.
+    """One reader of the log for the whole node; `learn` is told what it reads, before any client is.
 
     `alarms` counts what must never happen: an offset that comes again (skipped), a raw offset that goes backwards
-    (delivered all the same). `last_answer_s` is the monotonic time of the log's last answer.
+    (delivered all the same). `log_was_cut` is told when the log ends before what was read of it.
     """
 
     def __init__(
-        self, source: Log, ring: Ring, sheets: Sheets, hub: Hub, *, clock: Callable[[], float] = time.monotonic
+        self, source: Log, ring: Ring, sheets: Sheets, hub: Hub, learn: Learn, log_was_cut: TellCut = tell_nobody
     ) -> None:
         self.alarms = 0
+        self._log_was_cut = log_was_cut
+        self._again: set[int] = set()
         self.caught_up = asyncio.Event()
-        self.last_answer_s = clock()
         self._source, self._ring, self._sheets, self._hub = source, ring, sheets, hub
-        self._clock = clock
+        self._learn = learn
         self._position: dict[int, int] = {}
         self._goal: dict[int, int] = {}
-        self._raw: dict[int, tuple[int, ...]] = {}
+        self._raw: dict[int, tuple[bytes, tuple[int, ...]]] = {}
 
     async def open(self, seconds_back: float) -> None:
         """Note where to start, and the ends at which it has caught up. Raises UnavailableError."""
@@ -57,9 +59,10 @@ class Tail:
         while True:
             try:
                 async for batch in self._source.tail(dict(self._position)):
-                    self.last_answer_s = self._clock()
                     pause_s = FIRST_PAUSE_S
                     self.take(batch)
+                    if self._again:
+                        await self._not_cut()
                     # A consumer that has records at hand does not wait, and writers need their turn.
                     await asyncio.sleep(0)
             except Exception as error:
@@ -71,6 +74,7 @@ class Tail:
         """Pass a batch on, in one go: nobody sees the ring ahead of the hub."""
         fresh = [record for record in batch if self._admit(record)]
         if fresh:
+            self._learn(fresh)
             self._hub.publish(fresh)
         if self._goal:
             self._look()
@@ -78,19 +82,33 @@ class Tail:
     def _admit(self, record: LogRecord) -> bool:
         partition, offset = record.partition, record.offset
         if offset < self._position[partition]:
-            self._alarm("offset comes again", record, self._position[partition])
+            # Once a batch: the client begins at the first record of a log that ends before its position.
+            if partition not in self._again:
+                self._again.add(partition)
+                self._alarm("offset comes again", record, self._position[partition])
             return False
         self._position[partition] = offset + 1
         if record.raw:
-            last = self._raw.get(partition)
-            if last is not None and any(map(lt, record.raw, last)):
+            lives, last = self._raw.get(partition, (record.lives, ()))
+            # Offsets of a raw topic that was made anew begin again.
+            if lives == record.lives and any(map(lt, record.raw, last)):
                 self._alarm("raw offset goes backwards", record, last)
-            self._raw[partition] = record.raw
+            self._raw[partition] = record.lives, record.raw
         if record.value is not None:
             self._ring.append(record)
             if record.kind.endswith(":state"):
                 self._sheets.fold(record)
         return True
+
+    async def _not_cut(self) -> None:
+        """Raise UnavailableError, and tell, where the log ends before what was read of it."""
+        ends = await self._source.ends()
+        lost = [p for p in sorted(self._again) if ends[p] < self._position[p]]
+        self._again.clear()
+        for partition in lost:
+            await self._log_was_cut(Lost(partition, self._position[partition] - 1, ends[partition]))
+        if lost:
+            raise UnavailableError(f"the log ends before what was read of its partitions {lost}")
 
     def _alarm(self, what: str, record: LogRecord, before: object) -> None:
         self.alarms += 1

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from eventhub.demo.script import Demo, Item
+from eventhub.demo.items import Demo, Item
 
 Post = Callable[[str, list[dict[str, Any]]], Awaitable[None]]
 TICK_S = 0.25

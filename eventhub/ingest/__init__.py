@@ -5,17 +5,21 @@ from functools import partial
 from starlette.routing import BaseRoute, Route
 
 from eventhub.ingest import adapters
+from eventhub.ingest.carrier import Carrier, sender
+from eventhub.ingest.known import Known
 from eventhub.ingest.matches import Registry, put_match
 from eventhub.ingest.ports import Limits, Node
 from eventhub.ingest.routes import IngestRoutes
+from eventhub.ingest.spool import Spool
 
-__all__ = ["Limits", "Node", "Registry", "adapters", "routes"]
+__all__ = ["Carrier", "Known", "Limits", "Node", "Registry", "Spool", "adapters", "routes", "sender"]
 
 
 def routes(node: Node) -> list[BaseRoute]:
     """The routes of ingest on this node."""
     ingest = IngestRoutes(node)
     return [
+        Route("/v1/ingest/status", ingest.status, methods=["GET"]),
         Route("/v1/ingest/{source}", ingest.post, methods=["POST"]),
         Route("/v1/ingest/{source}/{provider}", ingest.post, methods=["POST"]),
         Route("/v1/matches/{match_id}", partial(put_match, node), methods=["PUT"]),

@@ -7,7 +7,10 @@ from typing import NamedTuple
 from eventhub.auth import Keys
 from eventhub.events import Match
 from eventhub.ingest.adapters import Adapter
+from eventhub.ingest.carrier import Carrier
+from eventhub.ingest.known import Known
 from eventhub.kafka import Partitioner, Writer
+from eventhub.mode import Mode
 
 
 class Limits(NamedTuple):
@@ -23,10 +26,14 @@ class Limits(NamedTuple):
 class Node(NamedTuple):
     """This node as the routes see it."""
 
+    name: str
     keys: Keys
+    mode: Mode
     registry: Mapping[str, Match]
+    known: Known
     registry_caught_up: Callable[[], Awaitable[None]]
     writer: Writer
+    carrier: Carrier
     partitioner: Partitioner
     adapters: Mapping[str, Adapter]
     limits: Limits

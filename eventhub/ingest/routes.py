@@ -1,55 +1,76 @@
-"""Step 1 of the path: HTTP in, raw topics out. 202 only once every in-sync replica has every accepted item.
+"""Step 1 of the path: HTTP in, raw topics out. 202 only once every accepted item is durable, and it says where.
 
-Hands accepted items, grouped by partition and in the order in which they came, to `kafka.Writer`.
+Hands accepted items, grouped by match and in the order in which they came, to the carrier.
 """
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eventhub import topics, web
-from eventhub.errors import NotFoundError, RejectedError, UnavailableError
+from eventhub import auth, failpoints, topics, web
+from eventhub.auth import Key
+from eventhub.errors import EventhubError, MalformedError, NotFoundError, RejectedError, UnavailableError
 from eventhub.events import Source
 from eventhub.ingest.accept import Accepted, Acceptor, Provider
+from eventhub.ingest.carrier import Durable
 from eventhub.ingest.decode import split
 from eventhub.ingest.ports import Node
+from eventhub.ingest.status import Accounts
 from eventhub.record import Outgoing
 
-SLICE = 100
-KNOWN_MAX = 200_000
+SLICE_BYTES, ITEM_WEIGHT_BYTES = 65_536, 655
+"""The loop is given up after so much of a batch; an item counts for its bytes and as much as a hundredth of it."""
 log = structlog.get_logger(__name__)
 
 
 class IngestRoutes:
-    """The two ingest routes. Remembers the ids that this node has put on raw topics, for the early conflict."""
+    """The ingest routes."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._known: dict[bytes, bytes] = {}
+        self._accounts = Accounts(node.name)
         self._pending_bytes = 0
         self._acceptors = {
-            source: Acceptor(cast(Source, source), node.registry, self._known, max_depth=node.limits.max_depth)
+            source: Acceptor(cast(Source, source), node.registry, node.known, max_depth=node.limits.max_depth)
             for source in topics.SOURCE_TOPIC
         }
 
     async def post(self, request: Request) -> Response:
-        """`POST /v1/ingest/{source}` and `POST /v1/ingest/{source}/{provider}?match_id=`."""
-        node, source = self._node, request.path_params["source"]
+        """`POST /v1/ingest/{source}` and `POST /v1/ingest/{source}/{provider}?match_id=`.
+
+        `?dry_run=true` answers the mapped events, with every refusal, and stores nothing.
+        """
+        source = request.path_params["source"]
         if source not in self._acceptors:
             raise NotFoundError(f"there is no source {source!r}; sources are {', '.join(self._acceptors)}")
-        node.keys.check(request.headers.get("authorization"), source)
+        key = self._node.keys.check(request.headers.get("authorization"), source)
+        try:
+            return await self._post(request, source, key)
+        except (MalformedError, RejectedError) as error:
+            self._accounts.refused(key, error, None, b"", self._node.now())
+            raise
+
+    async def status(self, request: Request) -> Response:
+        """`GET /v1/ingest/status`: what this node knows of the feed of the key that asks."""
+        key = self._node.keys.check(request.headers.get("authorization"), *auth.SOURCES)
+        return web.reply(self._accounts.status(key))
+
+    async def _post(self, request: Request, source: str, key: Key) -> Response:
+        node = self._node
         provider = self._provider(source, request)
+        dry = _dry_run(request.query_params.get("dry_run"))
         body = await web.read_body(request, node.limits.max_body_bytes)
         if self._pending_bytes + len(body) > node.limits.max_pending_bytes:
             raise UnavailableError("this node waits for Kafka with too much in hand; try again", retry_after_s=1)
         self._pending_bytes += len(body)
         try:
             items = split(body, request.headers.get("content-type", ""), node.limits.max_items)
-            return await self._take(source, items, provider)
+            return await (self._show(source, items, provider) if dry else self._take(source, items, provider, key))
         finally:
             self._pending_bytes -= len(body)
 
@@ -71,51 +92,69 @@ class IngestRoutes:
             )
         return Provider(adapter, match)
 
-    async def _take(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Response:
+    async def _take(self, source: str, items: Sequence[bytes], provider: Provider | None, key: Key) -> Response:
         accepted, rejected, fresh = await self._accept(source, items, provider)
-        await self._write(topics.SOURCE_TOPIC[source], [one for _, one in accepted])
-        self._remember(fresh)
+        durable = await self._carry(topics.SOURCE_TOPIC[source], [one for _, one in accepted])
+        failpoints.reach("ingest.after_ack")
+        duplicates = self._node.known.note(fresh)
+        now = self._node.now()
+        self._accounts.took(key, [one.occurred_at for _, one in accepted], len(accepted), duplicates, now)
+        for index, error in rejected:
+            self._accounts.refused(key, error, index, items[index], now)
         answer: dict[str, Any] = {
             "accepted": len(accepted),
-            "durable": "log",
+            "durable": durable if accepted else None,
             "items": [{"index": index, "event_id": one.event_id} for index, one in accepted],
-            "rejected": rejected,
+            "rejected": [_told(index, error) for index, error in rejected],
         }
         return web.reply(answer, 202 if accepted else 422)
 
+    async def _show(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Response:
+        accepted, rejected, _ = await self._accept(source, items, provider)
+        answer: dict[str, Any] = {
+            "accepted": len(accepted),
+            "durable": None,
+            "items": [
+                {"index": index, "event_id": one.event_id, "event": msgspec.Raw(one.record.value or b"null")}
+                for index, one in accepted
+            ],
+            "rejected": [_told(index, error) for index, error in rejected],
+        }
+        return web.reply(answer, 200 if accepted else 422)
+
     async def _accept(
         self, source: str, items: Sequence[bytes], provider: Provider | None
-    ) -> tuple[list[tuple[int, Accepted]], list[dict[str, Any]], dict[bytes, bytes]]:
+    ) -> tuple[list[tuple[int, Accepted]], list[tuple[int, RejectedError]], dict[bytes, bytes]]:
         accept = self._acceptors[source].accept
         now = self._node.now()
         accepted: list[tuple[int, Accepted]] = []
-        rejected: list[dict[str, Any]] = []
+        rejected: list[tuple[int, RejectedError]] = []
         fresh: dict[bytes, bytes] = {}
+        weight = 0
         for index, item in enumerate(items):
-            if index % SLICE == SLICE - 1:
+            weight += ITEM_WEIGHT_BYTES + len(item)
+            if weight > SLICE_BYTES:
                 # A large batch must not hold up the live feed, which shares this loop.
+                weight = 0
                 await asyncio.sleep(0)
             try:
                 accepted.append((index, accept(item, provider, now, fresh)))
             except RejectedError as error:
-                rejected.append(
-                    {"index": index, "code": error.name, "pointer": error.pointer or "", "detail": error.detail}
-                )
+                rejected.append((index, error))
         return accepted, rejected, fresh
 
-    async def _write(self, topic: str, accepted: Sequence[Accepted]) -> None:
-        node = self._node
-        by_partition: dict[int, list[Outgoing]] = {}
+    async def _carry(self, topic: str, accepted: Sequence[Accepted]) -> Durable:
+        by_match: dict[str, list[Outgoing]] = {}
         for one in accepted:
-            by_partition.setdefault(node.partitioner(one.match_id), []).append(one.record)
-        await asyncio.gather(
-            *(
-                node.writer.append(topic, partition, records, timeout_s=node.limits.ack_timeout_s)
-                for partition, records in by_partition.items()
-            )
-        )
+            by_match.setdefault(one.match_id, []).append(one.record)
+        return await self._node.carrier.append(topic, by_match)
 
-    def _remember(self, fresh: dict[bytes, bytes]) -> None:
-        self._known.update(fresh)
-        while len(self._known) > KNOWN_MAX:
-            del self._known[next(iter(self._known))]
+
+def _told(index: int, error: EventhubError) -> dict[str, Any]:
+    return {"index": index, "code": error.name, "pointer": error.pointer or "", "detail": error.detail}
+
+
+def _dry_run(text: str | None) -> bool:
+    if text not in (None, "", "true", "false", "1", "0"):
+        raise MalformedError(f"dry_run is {text[:20]!r}; it is true or false", pointer="/dry_run")
+    return text in ("true", "1")

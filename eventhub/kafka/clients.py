@@ -1,7 +1,9 @@
 """Clients of one Kafka cluster, and the partitioner that every topic shares."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -9,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
 REQUEST_TIMEOUT_MS = 10_000
+CLOSE_TIMEOUT_S = 1
 MAX_BATCH_BYTES = 900_000
 """Below the broker's default message.max.bytes (1 MiB), so that a full batch is never refused."""
 
@@ -69,7 +72,7 @@ class Kafka:
 
         No linger: the writers above gather what is due, so that a batch never waits for company.
         """
-        return AIOKafkaProducer(
+        made = AIOKafkaProducer(
             **self._common,
             acks="all",
             linger_ms=0,
@@ -77,17 +80,46 @@ class Kafka:
             max_request_size=MAX_BATCH_BYTES + 65_536,
             **({"enable_idempotence": True} | options),
         )
+        _close_in_time(made.client)
+        return made
 
     def consumer(self, **options: Any) -> Any:
         """A consumer without a group, assigned by hand; not started."""
-        return AIOKafkaConsumer(
+        made = AIOKafkaConsumer(
             **self._common,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20,
             **({"fetch_max_wait_ms": 20} | options),
         )
+        _close_in_time(made._client)
+        return made
 
     def admin(self) -> Any:
         """An admin client; not started."""
-        return AIOKafkaAdminClient(**self._common)
+        made = AIOKafkaAdminClient(**self._common)
+        _close_in_time(made._client)
+        return made
+
+
+def _close_in_time(client: Any) -> None:
+    """Over TLS, uvloop takes 30 s to close a connection with a fetch under way, and aiokafka waits for it."""
+    close = client.close
+
+    async def in_time() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(close(), CLOSE_TIMEOUT_S)
+
+    client.close = in_time
+
+
+async def abandon(producer: Any, timeout_s: float = 2) -> None:
+    """End a producer at once, unsent batches and all.
+
+    `stop` flushes first, and cut short by a deadline it leaves a sender behind that delivers when Kafka is back, after
+    what was decided meanwhile. Private attributes of aiokafka 0.14; tests/kafka/test_writer.py holds them.
+    """
+    producer._closed = True
+    for close in (producer._sender.close, producer.client.close):
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(close(), timeout_s)

@@ -1,33 +1,44 @@
 """Declaring the topics: each is made once, with its incarnation, and never silently with other partition counts.
 
 An incarnation is a random id of a topic's life, kept on `control-events`. Offsets mean something only together with it:
-a topic that was deleted and made again starts at 0, and what an old vector or cursor says of it no longer holds.
+a topic that was deleted and made again starts at 0, and what an old vector or cursor says of it no longer holds. Beside
+it stands Kafka's own id of the topic, which says whether somebody else made it again under the same name.
 """
 
 import asyncio
 import random
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import structlog
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
 from eventhub import topics
 from eventhub.errors import ConfigError, UnavailableError
 from eventhub.kafka.clients import Kafka
+from eventhub.kafka.control import change_control
+from eventhub.kafka.describe import refusal
 from eventhub.kafka.fence import FencedError, FencedWriter
+from eventhub.kafka.ids import topic_ids
 from eventhub.kafka.read import read_range
-from eventhub.record import Outgoing
+from eventhub.record import Lost, Outgoing
 
 PREFIX = "incarnation:"
+ID_PREFIX = "topic-id:"
 TOPIC_EXISTS = 36
+log = structlog.get_logger(__name__)
 
 
 class Declared(NamedTuple):
-    """What stands on the cluster: each topic's incarnation (8 hex digits), and which topics were made just now."""
+    """What stands on the cluster: each topic's incarnation (8 hex digits), which topics were made just now, and
+    Kafka's ids of them.
+    """
 
     incarnations: dict[str, str]
     created: list[str]
+    ids: dict[str, str] = {}
 
     @property
     def epoch(self) -> str:
@@ -60,13 +71,28 @@ async def declare(
         await admin.close()
 
 
+async def begin_anew(kafka: Kafka, declared: Declared, lost: Lost, *, node: str) -> None:
+    """Give the log another incarnation, unless it has another one already: what was lost of it makes every cursor and
+    position wrong, and every node starts over with the new one. Raises UnavailableError.
+    """
+    hint = "Kafka lost acknowledged records: check replication and unclean leader election; clients are reset"
+    log.error("the log was cut", partition=lost.partition, known=lost.known, end=lost.end, hint=hint)
+
+    def decide(now: bytes | None) -> bytes:
+        return _fresh() if now is None or now == declared.epoch.encode() else now
+
+    await change_control(kafka, f"{PREFIX}{topics.LOG}", decide, node=node)
+
+
+def _fresh() -> bytes:
+    return secrets.token_hex(4).encode()
+
+
 async def _connect(admin: Any, kafka: Kafka) -> None:
     try:
         await admin.start()
     except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {kafka.bootstrap_servers} does not answer ({type(error).__name__}); is the address right?"
-        ) from error
+        raise await refusal(kafka) from error
 
 
 class _Maker:
@@ -85,15 +111,15 @@ class _Maker:
         writer = FencedWriter(self._kafka, "eventhub-incarnations", topics.CONTROL, 0)
         try:
             while True:
-                known = await self._incarnations(await writer.fence("declare"))
+                noted = await self._noted(await writer.fence("declare"))
                 missing = await self._missing()
-                fresh = [name for name in topics.TOPICS if name in missing or name not in known]
-                if not fresh:
-                    return Declared({name: known[name] for name in topics.TOPICS}, self._created)
+                ids = await topic_ids(self._admin._client)
+                due = _due(noted, missing, ids)
+                if not due and not missing:
+                    lives = {name: noted[f"{PREFIX}{name}"].decode() for name in topics.TOPICS}
+                    return Declared(lives, self._created, ids)
                 # Written before a topic is made: a crash in between leaves an id too many, never a topic of an old id.
-                await writer.write(
-                    [Outgoing(f"{PREFIX}{n}".encode(), secrets.token_hex(4).encode(), []) for n in fresh]
-                )
+                await writer.write([Outgoing(key.encode(), value, []) for key, value in due.items()])
                 for name in missing:
                     await self._create(name)
         finally:
@@ -143,11 +169,29 @@ class _Maker:
         while name not in await self._described():
             await asyncio.sleep(0.02)
 
-    async def _incarnations(self, end: int | None) -> dict[str, str]:
-        found: dict[str, str] = {}
+    async def _noted(self, end: int | None) -> dict[str, bytes]:
+        """Incarnations and ids by their keys."""
+        found: dict[str, bytes] = {}
         async for records in read_range(self._kafka, topics.CONTROL, 0, 0, end):
             for record in records:
                 key = (record.key or b"").decode()
-                if key.startswith(PREFIX) and record.value:
-                    found[key.removeprefix(PREFIX)] = record.value.decode()
+                if key.startswith((PREFIX, ID_PREFIX)) and record.value is not None:
+                    found[key] = record.value
         return found
+
+
+def _due(noted: Mapping[str, bytes], missing: Sequence[str], ids: Mapping[str, str]) -> dict[str, bytes]:
+    """What must be noted now, by key; an id is empty until the topic was made. Pure, but for what is random."""
+    due: dict[str, bytes] = {}
+    for name in topics.TOPICS:
+        id_ = b"" if name in missing else ids.get(name, "").encode()
+        before = noted.get(f"{ID_PREFIX}{name}", b"")
+        anew = bool(before and id_ and before != id_)
+        if anew:
+            hint = "its old offsets no longer count; what it held is gone: have it sent again"
+            log.error("topic was made anew", topic=name, was=before.decode(), now=id_.decode(), hint=hint)
+        if name in missing or anew or f"{PREFIX}{name}" not in noted:
+            due[f"{PREFIX}{name}"] = _fresh()
+        if before != id_ and (id_ or name in missing):
+            due[f"{ID_PREFIX}{name}"] = id_
+    return due

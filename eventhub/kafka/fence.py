@@ -8,14 +8,13 @@ Kafka forgets an idle id (7 days) and an idle producer (24 h), so owners fence a
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from eventhub.kafka.batches import fill
-from eventhub.kafka.clients import Kafka
-from eventhub.record import FENCE_KEY, Outgoing
+from aiokafka.errors import NodeNotReadyError
 
-STOP_TIMEOUT_S = 5
+from eventhub.kafka.batches import fill
+from eventhub.kafka.clients import Kafka, abandon
+from eventhub.record import FENCE_KEY, Lost, Outgoing
 
 
 class FencedError(Exception):
@@ -23,7 +22,10 @@ class FencedError(Exception):
 
 
 class FencedWriter:
-    """The one writer of one partition, with one batch in flight at a time."""
+    """The one writer of one partition, with one batch in flight at a time.
+
+    `lost` is set once an acknowledgement shows that Kafka no longer has what it acknowledged before.
+    """
 
     def __init__(self, kafka: Kafka, transactional_id: str, topic: str, partition: int) -> None:
         self._kafka = kafka
@@ -31,6 +33,8 @@ class FencedWriter:
         self.topic, self.partition = topic, partition
         self._producer: Any = None
         self.last: int | None = None
+        self.lost: Lost | None = None
+        self._furthest = -1
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def fence(self, node: str) -> int:
@@ -43,7 +47,11 @@ class FencedWriter:
         initialise = sender._maybe_wait_for_pid
 
         async def initialise_then_forget_the_id() -> None:
-            await initialise()
+            try:
+                await initialise()
+            except AssertionError as error:
+                # aiokafka asserts that the cluster names a broker; for a moment after a freeze it names none.
+                raise NodeNotReadyError("the cluster names no broker now") from error
             # Without the id the sender never waits for a transaction; this runs before its task starts.
             sender._txn_manager.transactional_id = None
 
@@ -56,6 +64,7 @@ class FencedWriter:
             )
         )
         offset: int = written.offset
+        self._reach(offset, 1)
         return offset
 
     async def write(self, records: Sequence[Outgoing]) -> int:
@@ -66,6 +75,7 @@ class FencedWriter:
         """
         for batch, count in fill(self._producer, records):
             written = await (await self._producer.send_batch(batch, self.topic, partition=self.partition))
+            self._reach(written.offset, count)
             if self.last is not None and written.offset != self.last + 1:
                 raise FencedError(f"{self.topic}[{self.partition}]: expected {self.last + 1}, wrote {written.offset}")
             self.last = written.offset + count - 1
@@ -80,15 +90,16 @@ class FencedWriter:
         ]
         await asyncio.gather(*sent)
 
+    def _reach(self, offset: int, count: int) -> None:
+        # A log only grows: an offset that is acknowledged for the second time stands where something is gone.
+        if offset <= self._furthest:
+            self.lost = Lost(self.partition, self._furthest, offset)
+        self._furthest = max(self._furthest, offset + count - 1)
+
     def drop(self) -> None:
         """Let go of the producer without waiting: its last batch may never be answered."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            task = asyncio.create_task(_stop(producer))
+            task = asyncio.create_task(abandon(producer))
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
-
-
-async def _stop(producer: Any) -> None:
-    with suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)

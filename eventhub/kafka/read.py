@@ -1,7 +1,7 @@
 """Reading a stretch of one partition, without a group and without leaving a trace."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from eventhub.errors import UnavailableError
 from eventhub.kafka.clients import Kafka
+from eventhub.kafka.ids import topic_ids
 
 ANSWER_TIMEOUT_MS = 500
 OFFSETS_TIMEOUT_S = 10
@@ -54,6 +55,17 @@ class Offsets:
         """The offsets that the broker has of this partition now."""
         return await _answered(bounds(self._consumer, topic, partition))
 
+    async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
+        """When the record at this offset was appended (broker's clock, ms); None where there is no such record."""
+        async for records in read_range(self._kafka, topic, partition, offset, offset + 1):
+            for record in records:
+                return int(record.timestamp)
+        return None
+
+    async def topic_ids(self) -> dict[str, str]:
+        """Kafka's id of each topic of eventhub that is there."""
+        return await _answered(topic_ids(self._consumer._client))
+
     async def ends(self, topic: str, partitions: int) -> dict[int, int]:
         """Per partition the next offset that will be written."""
         found = await _answered(self._consumer.end_offsets(_all(topic, partitions)))
@@ -63,6 +75,13 @@ class Offsets:
         """Per partition the first offset that the broker still has."""
         found = await _answered(self._consumer.beginning_offsets(_all(topic, partitions)))
         return {tp.partition: offset for tp, offset in found.items()}
+
+    async def reach(self, topics: Iterable[str], partitions: int) -> dict[tuple[str, int], Bounds]:
+        """The offsets that the broker has of every (topic, partition): two requests to each broker for all of them."""
+        tps = [tp for topic in topics for tp in _all(topic, partitions)]
+        beginnings = await _answered(self._consumer.beginning_offsets(tps))
+        ends = await _answered(self._consumer.end_offsets(tps))
+        return {(tp.topic, tp.partition): Bounds(beginnings[tp], ends[tp]) for tp in tps}
 
     async def at(self, topic: str, partitions: int, since_ms: int) -> dict[int, int]:
         """Per partition the first offset appended at or after that time; the end where there is none."""
@@ -78,7 +97,9 @@ def _all(topic: str, partitions: int) -> list[Any]:
 
 async def _answered(asked: Awaitable[T]) -> T:
     try:
-        return await asyncio.wait_for(asked, OFFSETS_TIMEOUT_S)
+        # Not wait_for: Python 3.11's loses a cancellation that comes together with the answer.
+        async with asyncio.timeout(OFFSETS_TIMEOUT_S):
+            return await asked
     except (KafkaError, TimeoutError) as error:
         raise UnavailableError(
             f"Kafka does not say how far its partitions reach ({type(error).__name__})", retry_after_s=2

@@ -11,7 +11,7 @@ from eventhub.record import PROGRESS_KEY, MatchState, Progress, Seed
 
 
 class Seeds:
-    """Reads `match-state`, of this life of the log only."""
+    """Reads `match-state`; positions count only for this life of the log."""
 
     def __init__(self, kafka: Kafka, partitions: int, epoch: str) -> None:
         self._kafka, self._partitions, self._epoch = kafka, partitions, epoch
@@ -33,5 +33,6 @@ class Seeds:
                     applied[partition] = progress.next - 1 if progress.epoch == self._epoch else -1
                 else:
                     state = msgspec.json.decode(consumed.value, type=MatchState)
-                    if state.epoch == self._epoch:
-                        sheets[consumed.key.decode()] = Seed(bytes(state.sheet), state.next - 1)
+                    # Of another life of the log the sheet stays, and where it stood does not.
+                    applied_here = state.next - 1 if state.epoch == self._epoch else -1
+                    sheets[consumed.key.decode()] = Seed(bytes(state.sheet), applied_here)

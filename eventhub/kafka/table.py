@@ -1,35 +1,46 @@
-"""A compacted topic, folded by this node from its first record on and followed for as long as the node lives."""
+"""Topics that a node takes from their first record on and follows for as long as it lives.
+
+What a table folded is kept in a local file too, so that a node that starts while Kafka is down knows keys and matches.
+"""
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 from aiokafka import TopicPartition
 
 from eventhub.errors import UnavailableError
 from eventhub.kafka.clients import Kafka
 
+Take = Callable[[Any], None]
+"""Takes a consumed record."""
 Fold = Callable[[str, bytes | None], None]
 """Takes a key and its newest value; None deletes the key."""
+AGAIN_S = 0.5
 
 log = structlog.get_logger(__name__)
 
 
-class Table:
-    """Follows every partition of one compacted topic. The fold runs on the event loop and must not block."""
+class Follower:
+    """Takes every record of a topic, from its first on. `take` runs on the event loop and must not block."""
 
-    def __init__(self, kafka: Kafka, topic: str, partitions: int, fold: Fold) -> None:
+    def __init__(self, kafka: Kafka, topic: str, partitions: int, take: Take) -> None:
         self.topic = topic
         self._tps = [TopicPartition(topic, p) for p in range(partitions)]
-        self._fold = fold
+        self._take = take
         self._kafka = kafka
+        self.whole = False
+        """Whether everything was taken that was there when it was opened."""
         self._consumer: Any = None
         self._position: dict[Any, int] = {}
         self._moved = asyncio.Condition()
 
     async def open(self) -> None:
-        """Fold everything that is on the topic now; blocks until Kafka has given it."""
+        """Take everything that is on the topic now; blocks until Kafka has given it."""
+        await self.close()
         self._consumer = self._kafka.consumer(fetch_max_wait_ms=200)
         await self._consumer.start()
         self._consumer.assign(self._tps)
@@ -37,21 +48,24 @@ class Table:
         ends = await self._consumer.end_offsets(self._tps)
         # Compaction leaves holes, so the consumer's own position counts and not the last record.
         while any([await self._consumer.position(tp) < ends[tp] for tp in self._tps]):
-            await self._take(await self._consumer.getmany(timeout_ms=200))
+            await self._take_all(await self._consumer.getmany(timeout_ms=200))
+        self.whole = True
 
     async def run(self) -> None:
-        """Follow the topic until cancelled; a failure of Kafka is logged and waited out."""
+        """Follow the topic until cancelled, and open it if it is not; a failure of Kafka is logged and waited out."""
         while True:
             try:
-                await self._take(await self._consumer.getmany(timeout_ms=1000))
+                if not self.whole:
+                    await self.open()
+                await self._take_all(await self._consumer.getmany(timeout_ms=1000))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                log.warning("table cannot be read", topic=self.topic, error=repr(error))
-                await asyncio.sleep(0.5)
+                log.warning("topic cannot be read", topic=self.topic, error=repr(error))
+                await asyncio.sleep(AGAIN_S)
 
     async def catch_up(self, timeout_s: float) -> None:
-        """Return once everything is folded that was on the topic when this was called.
+        """Return once everything is taken that was on the topic when this was called.
 
         Raises UnavailableError after `timeout_s`.
         """
@@ -68,19 +82,74 @@ class Table:
         if self._consumer is not None:
             await self._consumer.stop()
 
-    async def _take(self, batches: dict[Any, list[Any]]) -> None:
+    async def _take_all(self, batches: dict[Any, list[Any]]) -> None:
         for records in batches.values():
             for record in records:
-                if record.key is not None:
-                    self._take_one(record)
+                try:
+                    self._take(record)
+                except Exception as error:
+                    # One unreadable record must not hide all later ones of a topic that a node cannot do without.
+                    log.error("record cannot be folded", topic=self.topic, offset=record.offset, error=repr(error))
         for tp in self._tps:
             self._position[tp] = await self._consumer.position(tp)
         async with self._moved:
             self._moved.notify_all()
 
-    def _take_one(self, record: Any) -> None:
-        try:
-            self._fold(record.key.decode(), record.value)
-        except Exception as error:
-            # One unreadable record must not hide all later ones of a topic that a node cannot do without.
-            log.error("record cannot be folded", topic=self.topic, offset=record.offset, error=repr(error))
+
+class Table(Follower):
+    """A compacted topic, folded; what it folded is kept in a file too, where `kept` names one."""
+
+    def __init__(self, kafka: Kafka, topic: str, partitions: int, fold: Fold, *, kept: Path | None = None) -> None:
+        super().__init__(kafka, topic, partitions, self._fold_one)
+        self._fold, self._kept = fold, kept
+        self._copy: dict[str, bytes] = {}
+        self._changed = False
+
+    async def open(self) -> None:
+        """Fold everything that is on the topic now; blocks until Kafka has given it."""
+        await super().open()
+        await self._keep()
+
+    def _fold_one(self, record: Any) -> None:
+        if record.key is None:
+            return
+        key = record.key.decode()
+        self._fold(key, record.value)
+        if self._kept is not None and self._copy.get(key) != record.value:
+            self._changed = True
+            if record.value is None:
+                self._copy.pop(key, None)
+            else:
+                self._copy[key] = record.value
+
+    async def _take_all(self, batches: dict[Any, list[Any]]) -> None:
+        await super()._take_all(batches)
+        await self._keep()
+
+    async def _keep(self) -> None:
+        # Half a copy would be worse than that of the last time.
+        if self._kept is not None and self._changed and self.whole:
+            self._changed = False
+            await asyncio.to_thread(_write, self._kept, dict(self._copy))
+
+
+def restore(kept: Path, fold: Fold) -> bool:
+    """Fold a table's local copy; False when there is none that can be read."""
+    try:
+        copy = msgspec.msgpack.decode(kept.read_bytes(), type=dict[str, bytes])
+    except (OSError, msgspec.MsgspecError):
+        return False
+    for key, value in copy.items():
+        fold(key, value)
+    return True
+
+
+def _write(kept: Path, copy: dict[str, bytes]) -> None:
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_name(f"{kept.name}.new")
+        draft.write_bytes(msgspec.msgpack.encode(copy))
+        draft.chmod(0o600)
+        draft.replace(kept)
+    except OSError as error:
+        log.warning("no local copy was kept", file=kept.name, error=repr(error), hint="is the data folder writable?")

@@ -2,27 +2,41 @@
 
 A partition that is idle sends at once; while a batch is under way, what arrives for that partition gathers and goes
 next as one batch. So order within a partition is arrival order, and the batch size follows the load without a linger.
+What Kafka does not take in time fails, or is handed over in its order to whoever spills.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from eventhub.errors import UnavailableError
+from eventhub.errors import TooLargeError, UnavailableError
 from eventhub.kafka.batches import fill
-from eventhub.kafka.clients import Kafka
+from eventhub.kafka.clients import Kafka, abandon
 from eventhub.record import Outgoing
 
 
+class Group(NamedTuple):
+    """Records that become durable together, and the future that their caller awaits: True where they were spilled."""
+
+    topic: str
+    key: str
+    records: Sequence[Outgoing]
+    done: asyncio.Future[bool]
+
+
+Spill = Callable[[Sequence[Group]], None]
+"""Takes groups that Kafka did not acknowledge in time, in the order in which they came, and settles their futures."""
+
+
 class _Lane:
-    """What waits for one partition: groups of records, each with the future that its caller awaits."""
+    """What waits for one partition."""
 
     __slots__ = ("sender", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[Sequence[Outgoing], asyncio.Future[None]]] = deque()
+        self.waiting: deque[Group] = deque()
         self.sender: asyncio.Task[None] | None = None
 
 
@@ -38,6 +52,17 @@ class Writer:
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._producer: Any = None
         self._opening = asyncio.Lock()
+        self._spill: Spill | None = None
+        self._deadline_s: float | None = None
+
+    def spill(self, take: Spill, *, after_s: float) -> None:
+        """Hand over what was not acknowledged `after_s` seconds after it was sent, and what waits behind it."""
+        self._spill, self._deadline_s = take, after_s
+
+    def busy(self, topic: str, partition: int) -> bool:
+        """Whether anything for this partition is under way or waits."""
+        lane = self._lanes.get((topic, partition))
+        return lane is not None and lane.sender is not None
 
     async def open(self) -> None:
         """Connect; blocks until the cluster answers."""
@@ -48,11 +73,7 @@ class Writer:
 
         Raises UnavailableError after `timeout_s` or on a refusal; the records may or may not be on the topic then.
         """
-        lane = self._lanes.setdefault((topic, partition), _Lane())
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lane.waiting.append((records, done))
-        if lane.sender is None:
-            lane.sender = asyncio.create_task(self._drain(topic, partition, lane))
+        done = self.offer(topic, partition, "", records)
         try:
             await asyncio.wait_for(done, timeout_s)
         except TimeoutError as error:
@@ -61,6 +82,18 @@ class Writer:
                 " send them again, duplicates are dropped",
                 retry_after_s=2,
             ) from error
+
+    def offer(self, topic: str, partition: int, key: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
+        """Queue records behind what waits for the partition; the future is done once they are durable.
+
+        It fails with UnavailableError when Kafka refuses them and nobody spills.
+        """
+        lane = self._lanes.setdefault((topic, partition), _Lane())
+        group = Group(topic, key, records, asyncio.get_running_loop().create_future())
+        lane.waiting.append(group)
+        if lane.sender is None:
+            lane.sender = asyncio.create_task(self._drain(topic, partition, lane))
+        return group.done
 
     async def close(self, timeout_s: float = 5) -> None:
         """Wait for what is under way, at most `timeout_s`, and disconnect."""
@@ -75,23 +108,31 @@ class Writer:
         try:
             while lane.waiting:
                 groups = [lane.waiting.popleft() for _ in range(min(len(lane.waiting), 256))]
-                groups = [group for group in groups if not group[1].done()]
+                groups = [group for group in groups if not group.done.done()]
+                records = [record for group in groups for record in group.records]
                 try:
-                    await self._send(topic, partition, [record for group, _ in groups for record in group])
+                    await asyncio.wait_for(self._send(topic, partition, records), self._deadline_s)
                 except Exception as error:
                     await self._discard_producer()
-                    reason = UnavailableError(
-                        f"Kafka refused {topic}[{partition}]: {type(error).__name__}; send again", retry_after_s=2
-                    )
-                    for _, done in groups:
-                        if not done.done():
-                            done.set_exception(reason)
+                    self._failed(lane, groups, f"{topic}[{partition}]", error)
                 else:
-                    for _, done in groups:
-                        if not done.done():
-                            done.set_result(None)
+                    for group in groups:
+                        if not group.done.done():
+                            group.done.set_result(False)
         finally:
             lane.sender = None
+
+    def _failed(self, lane: _Lane, groups: list[Group], place: str, error: Exception) -> None:
+        """Whether the groups reached the log is unknown. Nothing may overtake them on their way to the spool."""
+        if self._spill is not None and not isinstance(error, TooLargeError):
+            behind = [group for group in lane.waiting if not group.done.done()]
+            lane.waiting.clear()
+            self._spill([group for group in groups if not group.done.done()] + behind)
+            return
+        reason = UnavailableError(f"Kafka refused {place}: {type(error).__name__}; send again", retry_after_s=2)
+        for group in groups:
+            if not group.done.done():
+                group.done.set_exception(reason)
 
     async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
         producer = await self._live_producer()
@@ -109,5 +150,4 @@ class Writer:
     async def _discard_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(Exception, asyncio.CancelledError):
-                await asyncio.wait_for(producer.stop(), 2)
+            await abandon(producer)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from eventhub import failpoints
 from eventhub.errors import UnavailableError
 from eventhub.storage.pools import Connection, Pool
 
@@ -23,56 +24,85 @@ class Row(NamedTuple):
     flaw: str | None = None
 
 
+class Stand(NamedTuple):
+    """How far a partition is applied: the next offset, and the append time of the record before it (ms; or unknown)."""
+
+    next_offset: int
+    last_ms: int | None
+
+
 class HistoryWriter:
     """Appends what the log says to `events`, each offset exactly once."""
 
-    def __init__(self, pool: Pool, *, epoch: str) -> None:
-        self._pool, self._epoch = pool, epoch
+    def __init__(self, pool: Pool, *, epoch: str, topic_id: str = "") -> None:
+        self._pool, self._epoch, self._topic_id = pool, epoch, topic_id
 
-    async def progress(self, partition: int) -> int:
-        """The next offset to apply; makes the row, so that a transaction has one to lock."""
+    async def progress(self, partition: int, beginning: int = 0) -> Stand:
+        """Where to go on; makes the row, so that a transaction has one to lock.
+
+        `beginning` is the first offset that the log has. A new epoch of the same topic begins there, for below it the
+        rows of the epochs before are right; or further down, where the epoch before had not come so far.
+        """
         async with self._pool.connection() as connection:
             await connection.execute(
-                "insert into log_progress (log_epoch, log_partition, next_offset) values (%s, %s, 0)"
-                " on conflict do nothing",
-                (self._epoch, partition),
+                "insert into log_progress (log_epoch, log_partition, topic_id, next_offset, continues, below)"
+                " select %s, %s, %s, case when before.log_epoch is null then 0 else least(before.next_offset, %s) end,"
+                "  before.continues || before.log_epoch, case when before.log_epoch is not null then %s end"
+                " from (select) one left join lateral"
+                "  (select log_epoch, next_offset, coalesce(continues, '{}') as continues from log_progress"
+                "   where log_partition = %s and log_epoch <> %s and topic_id = nullif(%s, '')"
+                "   order by updated_at desc limit 1) before on true"
+                " on conflict (log_epoch, log_partition)"
+                "  do update set topic_id = excluded.topic_id where log_progress.topic_id is null",
+                (
+                    *(self._epoch, partition, self._topic_id, beginning, beginning),
+                    *(partition, self._epoch, self._topic_id),
+                ),
             )
             found = await connection.execute(
-                "select next_offset from log_progress where log_epoch = %s and log_partition = %s",
+                "select next_offset, last_ms from log_progress where log_epoch = %s and log_partition = %s",
                 (self._epoch, partition),
             )
             row = await found.fetchone()
             assert row is not None
-            return int(row[0])
+            return Stand(int(row[0]), row[1])
 
-    async def apply(self, partition: int, rows: Sequence[Row], *, next_offset: int) -> int:
+    async def apply(
+        self,
+        partition: int,
+        rows: Sequence[Row],
+        *,
+        next_offset: int,
+        last_ms: int | None = None,
+        lost: tuple[int, int] | None = None,
+    ) -> int:
         """Store these rows and the progress in one transaction; returns the progress that holds afterwards.
 
-        Rows below the stored progress are skipped: another owner has applied them. Raises UnavailableError when
-        Postgres cannot be reached, and then nothing of it is stored or all of it; `psycopg.DataError` when a row
-        cannot be taken (see `is_data_error`), and then nothing is stored.
+        `last_ms` is when the record before `next_offset` was appended; `lost`, offsets below the rows (both inclusive)
+        that the broker no longer had, are noted as a gap. Rows below the stored progress are skipped: another owner
+        has applied them. Raises UnavailableError when Postgres cannot be reached, and then nothing of it is stored or
+        all of it; `psycopg.DataError` when a row cannot be taken (see `is_data_error`), and then nothing is stored.
         """
         async with self._pool.connection() as connection:
             async with connection.transaction():
                 start = await self._lock(connection, partition)
                 if next_offset <= start:
                     return start
+                if lost is not None and lost[1] >= start:
+                    await connection.execute(
+                        "insert into log_gaps (log_epoch, log_partition, from_offset, to_offset)"
+                        " values (%s, %s, %s, %s) on conflict do nothing",
+                        (self._epoch, partition, max(start, lost[0]), lost[1]),
+                    )
                 await self._copy(connection, partition, [row for row in rows if row.offset >= start])
                 await connection.execute(
-                    "update log_progress set next_offset = %s, updated_at = now()"
+                    "update log_progress set next_offset = %s, last_ms = %s, updated_at = now()"
                     " where log_epoch = %s and log_partition = %s",
-                    (next_offset, self._epoch, partition),
+                    (next_offset, last_ms, self._epoch, partition),
                 )
+                failpoints.reach("history.before_commit")
+        failpoints.reach("history.after_commit")
         return next_offset
-
-    async def note_gap(self, partition: int, first: int, last: int) -> None:
-        """Remember offsets (both inclusive) that the broker no longer had."""
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "insert into log_gaps (log_epoch, log_partition, from_offset, to_offset) values (%s, %s, %s, %s)"
-                " on conflict do nothing",
-                (self._epoch, partition, first, last),
-            )
 
     async def _lock(self, connection: Connection, partition: int) -> int:
         found = await connection.execute(
@@ -100,11 +130,16 @@ class HistoryWriter:
             ) as copy:
                 for row in rows:
                     await copy.write_row(row)
+        # An event that another life of the log had moves to where it stands in this one; else the first row stays.
         await connection.execute(
-            "insert into events (event_id, match_id, type, lane, occurred_at, log_epoch, log_partition, log_offset,"
-            "  body, flawed_bytes, flaw)"
-            " select event_id, match_id, type, lane, occurred_at, %s, %s, log_offset, body, flawed_bytes, flaw"
-            " from incoming on conflict do nothing",
+            "insert into events as stored (event_id, match_id, type, lane, occurred_at, log_epoch, log_partition,"
+            "  log_offset, body, flawed_bytes, flaw)"
+            " select distinct on (event_id) event_id, match_id, type, lane, occurred_at, %s, %s, log_offset, body,"
+            "  flawed_bytes, flaw from incoming order by event_id, log_offset"
+            " on conflict (event_id) do update set log_epoch = excluded.log_epoch,"
+            "  log_partition = excluded.log_partition, log_offset = excluded.log_offset, body = excluded.body,"
+            "  flawed_bytes = excluded.flawed_bytes, flaw = excluded.flaw"
+            " where stored.log_epoch <> excluded.log_epoch",
             (self._epoch, partition),
         )
 

@@ -1,8 +1,9 @@
 """Named pools: each module has its own, with explicit sizes and timeouts, so that one cannot starve another."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 import psycopg_pool
@@ -16,10 +17,23 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class Pool:
-    """Connections of one purpose. Opening never waits for the server: a node starts while Postgres is down."""
+    """Connections of one purpose. Opening never waits for the server: a node starts while Postgres is down.
 
-    def __init__(self, dsn: str, name: str, *, size: int, statement_timeout_s: float) -> None:
+    While `read_only` says so, every session that is handed out refuses writes, whatever its user asks.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        *,
+        size: int,
+        statement_timeout_s: float,
+        read_only: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.name = name
+        self._read_only = read_only
+        self._told: WeakKeyDictionary[Connection, bool] = WeakKeyDictionary()
         options = (
             f"-c statement_timeout={int(statement_timeout_s * 1000)} -c lock_timeout=5000"
             f" -c idle_in_transaction_session_timeout=30000 -c application_name=eventhub-{name}"
@@ -57,6 +71,7 @@ class Pool:
         """A connection in autocommit. Raises UnavailableError when none answers within 3 s, or when it breaks."""
         try:
             async with self._pool.connection() as connection:
+                await self._tell(connection)
                 yield connection
         except psycopg_pool.PoolTimeout as error:
             raise UnavailableError(
@@ -66,3 +81,10 @@ class Pool:
             raise UnavailableError(
                 f"PostgreSQL broke off in pool {self.name}: {type(error).__name__}", retry_after_s=2
             ) from error
+
+    async def _tell(self, connection: Connection) -> None:
+        """Bring the session to the platform's mode; costs a round trip only after a change."""
+        wanted = self._read_only()
+        if self._told.get(connection, False) != wanted:
+            await connection.execute(f"set default_transaction_read_only = {'on' if wanted else 'off'}".encode())
+            self._told[connection] = wanted

@@ -18,19 +18,41 @@ class HistoryReader:
 
     def __init__(self, pool: Pool, *, epoch: str) -> None:
         self._pool, self._epoch = pool, epoch
+        self._below = 0
 
     async def progress(self, partition: int) -> int:
         """The next offset that is not stored yet; all below are."""
         async with self._pool.connection() as connection:
             found = await connection.execute(
-                "select next_offset from log_progress where log_epoch = %s and log_partition = %s",
+                "select next_offset, below from log_progress where log_epoch = %s and log_partition = %s",
                 (self._epoch, partition),
             )
             row = await found.fetchone()
-            return int(row[0]) if row is not None else 0
+            if row is None:
+                return 0
+            self._below = max(self._below, row[1] or 0)
+            return int(row[0])
+
+    async def lost_above(self, partition: int, after: int) -> int | None:
+        """The last offset above `after` that history never got because the log no longer had it; None: it got all."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "select max(to_offset) from log_gaps"
+                " join log_progress now on now.log_epoch = %s and now.log_partition = log_gaps.log_partition"
+                " where log_gaps.log_partition = %s and to_offset > %s and (log_gaps.log_epoch = now.log_epoch"
+                "  or (log_gaps.log_epoch = any(now.continues) and to_offset < now.below))",
+                (self._epoch, partition, after),
+            )
+            row = await found.fetchone()
+            return int(row[0]) if row is not None and row[0] is not None else None
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> list[Stored]:
-        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given."""
+        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given.
+
+        Also those of the epochs that this one continues; ask for the `progress` first.
+        """
+        older = await self._older(match_id, after, limit, types) if after + 1 < self._below else []
+        limit -= len(older)
         async with self._pool.connection() as connection:
             found = await connection.execute(
                 "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes) from events"
@@ -38,5 +60,17 @@ class HistoryReader:
                 "   and (cardinality(%s::text[]) = 0 or type = any(%s::text[]))"
                 " order by log_offset limit %s",
                 (match_id, self._epoch, after, list(types), list(types), limit),
+            )
+            return older + [Stored(int(offset), bytes(body)) for offset, body in await found.fetchall()]
+
+    async def _older(self, match_id: str, after: int, limit: int, types: Sequence[str]) -> list[Stored]:
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes) from events"
+                " join log_progress now on now.log_epoch = %s and now.log_partition = events.log_partition"
+                " where match_id = %s and events.log_epoch = any(now.continues) and log_offset < now.below"
+                "   and log_offset > %s and (cardinality(%s::text[]) = 0 or type = any(%s::text[]))"
+                " order by log_offset limit %s",
+                (self._epoch, match_id, after, list(types), list(types), limit),
             )
             return [Stored(int(offset), bytes(body)) for offset, body in await found.fetchall()]

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from eventhub import record, topics
+from eventhub import failpoints, record, topics
 from eventhub.events import Match, RawEvent
 from eventhub.identity import identity
 from eventhub.kafka import Declared, FencedWriter, Kafka, read_range
 from eventhub.record import PROGRESS_KEY, MatchState, Outgoing, Progress
 from eventhub.streams import sheet
-from eventhub.streams.owner import Batch, Lease
+from eventhub.streams.lease import Lease
+from eventhub.streams.owner import Batch
 
 EMIT_EVERY_MS = 1000
 STORE_EVERY_S = 1.0
@@ -105,6 +106,7 @@ class Aggregation:
             self._next = consumed[-1].offset + 1
         if states:
             await self._writer.write_aside(topics.STATS, states)
+            failpoints.reach("aggregation.after_states")
         now = asyncio.get_running_loop().time()
         if states or (self._changed and now >= self._store_at):
             await self._store()

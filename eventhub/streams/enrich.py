@@ -79,8 +79,9 @@ class Enricher:
         if refusal is not None:
             return refusal if isinstance(refusal, Dead) else None
         value = self._encode(self._enrich(event, match, tags.kind))
-        self._remember(raw.topic, event.match_id, tags, raw.appended_ms)
         self._tick(raw.topic, event.match_id, raw.appended_ms, event.type, event.period, event.clock_s)
+        # Last: what fails above is not on the log, and must not count as a duplicate when it is sent again.
+        self._remember(raw.topic, event.match_id, tags, raw.appended_ms)
         return Enriched(event.match_id, value, raw.head)
 
     def fold(self, topic: str, match_id: str, value: bytes, tags: Tags, appended_ms: int) -> None:

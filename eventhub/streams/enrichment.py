@@ -12,23 +12,26 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from eventhub import record, topics
+from eventhub import failpoints, record, topics
 from eventhub.events import Match
 from eventhub.kafka import Declared, FencedWriter, Kafka, Offsets, Writer, read_range
-from eventhub.record import MARKER, MARKER_KEY, Outgoing
+from eventhub.record import MARKER, MARKER_KEY, Outgoing, TellCut, tell_nobody
 from eventhub.streams import memory, snapshot
 from eventhub.streams.enrich import Consumed, Dead, Enriched, Enricher
-from eventhub.streams.owner import Batch, Lease
+from eventhub.streams.lease import Lease
+from eventhub.streams.owner import Batch
 from eventhub.streams.snapshot import Snapshot
+from eventhub.streams.tries import Tries
 
 DEAD_TIMEOUT_S = 10
 TURNS = 16
 NONE = (-1,) * len(topics.RAW)
+Applied = tuple[int, ...]
 log = structlog.get_logger(__name__)
 
 
 class Surroundings(NamedTuple):
-    """What every partition of this family shares on a node."""
+    """What every partition of this family shares on a node; `one_try` is held where a record is tried by itself."""
 
     kafka: Kafka
     offsets: Offsets
@@ -39,6 +42,8 @@ class Surroundings(NamedTuple):
     node: str
     refresh_s: float
     snapshot_s: float
+    one_try: asyncio.Lock
+    log_was_cut: TellCut = tell_nobody
 
 
 class Enrichment:
@@ -52,6 +57,7 @@ class Enrichment:
         self._writer = FencedWriter(around.kafka, f"enrich-{partition}", topics.LOG, partition)
         self._incarnations = record.pack_incarnations([around.declared.incarnations[t] for t in topics.RAW])
         self._turn = 0
+        self._survived = 0
         self._snapshot_at = 0.0
         self._snapshot_end = 0
         self.forget()
@@ -60,8 +66,10 @@ class Enrichment:
         """Distrust everything: the next `acquire` reads it from the log."""
         self.ready = False
         self._applied = list(NONE)
+        self._reached_ms: list[int | None] = [None] * len(topics.RAW)
         self._enricher = Enricher(self._around.registry, memory.Memory())
         self._newest_ms = 0
+        self._tries, self._told = Tries(), False
         self._writer.last = None
 
     async def release(self) -> None:
@@ -79,12 +87,16 @@ class Enrichment:
         # A proof ages: the less between it and the fence the better.
         lease.check()
         fence = await self._writer.fence(self._around.node)
+        failpoints.reach("enrichment.after_fence")
+        if self._writer.lost is not None:
+            await self._around.log_was_cut(self._writer.lost)
         last = self._writer.last
         if last is None or fence != last + 1:
             await self._rebuild(fence)
         self._writer.last = fence
         # A fence cannot know the vector, so a marker carries it: the next owner finds it right before its own fence.
         await self._writer.write([self._marker()])
+        self._told = False
         # Partitions acquired together take their turns, so that their snapshots do not hold up the loop at once.
         turn = 1 + self.partition % TURNS / TURNS
         self._snapshot_at = asyncio.get_running_loop().time() + self._around.snapshot_s * turn
@@ -94,19 +106,58 @@ class Enrichment:
     async def apply(self, batches: Sequence[Batch]) -> None:
         """Put one look's records on the log; returns when they are acknowledged."""
         await self._know_matches(batches)
+        try:
+            if self._tries.careful(self._survived):
+                await self._apply_one_by_one(batches)
+            else:
+                await self._begin()
+                await self._apply(batches)
+        except Exception:
+            # Who can count its own failures was not ended by a record: Kafka was away, or a successor has fenced us.
+            self._survived += 1
+            raise
+        self._tries.clear()
+        self._survived = 0
+        await self._snapshot_if_due()
+
+    async def _begin(self) -> None:
+        """Tell the log, once after each fence, that records are tried now."""
+        if not self._told:
+            self._told = True
+            await self._writer.write([self._marker(record.pack_try(0, record.BATCH))])
+
+    async def _apply(self, batches: Sequence[Batch]) -> None:
         rows: list[Outgoing] = []
         dead: list[tuple[Any, Dead]] = []
         for topic, consumed in batches:
             self._step_all(topic, consumed, rows, dead)
         if dead:
             await self._bury(dead)
+            failpoints.reach("enrichment.after_dead_letters")
         if rows:
             # The last record carries the whole vector, so that duplicates dropped behind it are covered too.
             key, value, ((name, head),) = rows[-1]
             whole = self._vector(head[0])
             rows[-1] = Outgoing(key, value, [(name, whole + head[len(whole) :])])
+        failpoints.reach("enrichment.before_write")
         await self._writer.write(rows or [self._marker()])
-        await self._snapshot_if_due()
+        failpoints.reach("enrichment.after_write")
+
+    async def _apply_one_by_one(self, batches: Sequence[Batch]) -> None:
+        """Owners before this one began here and ended: tell the log what is tried, so that the next one knows."""
+        log.warning("one record at a time", partition=self.partition, applied=self._applied)
+        for topic, consumed in batches:
+            index = topics.RAW.index(topic)
+            for raw in consumed:
+                if self._tries.poisonous(index, raw.offset):
+                    await self._bury([(raw, Dead("crash_poison", "it ended its worker twice, and was put aside"))])
+                    self._applied[index] = raw.offset
+                    await self._writer.write([self._marker()])
+                    continue
+                # One in the whole process: else what ends it counts against whatever its other partitions try.
+                async with self._around.one_try:
+                    await self._writer.write([self._marker(record.pack_try(index, raw.offset))])
+                    await self._apply([Batch(topic, [raw])])
 
     def _step_all(
         self, topic: str, consumed: Sequence[Any], rows: list[Outgoing], dead: list[tuple[Any, Dead]]
@@ -117,24 +168,25 @@ class Enrichment:
             try:
                 result = step(Consumed(topic, raw.offset, raw.value, record.head(raw.headers), raw.timestamp))
             except Exception as error:
-                result = Dead("enrichment_failed", f"{type(error).__name__}: {error}")
+                result = Dead("enrichment_failed", _told(error))
             if isinstance(result, Enriched):
                 head = self._vector(index) + result.tags
                 rows.append(Outgoing(result.match_id.encode(), result.value, [("h", head)]))
             elif result is not None:
                 dead.append((raw, result))
+        self._reached_ms[index] = consumed[-1].timestamp
         self._newest_ms = max(self._newest_ms, consumed[-1].timestamp)
 
     def _vector(self, source: int) -> bytes:
         return record.pack_vector(source, self._applied, self._incarnations)
 
-    def _marker(self) -> Outgoing:
-        return Outgoing(MARKER_KEY, None, [("h", self._vector(MARKER))])
+    def _marker(self, tried: bytes = b"") -> Outgoing:
+        return Outgoing(MARKER_KEY, None, [("h", self._vector(MARKER) + tried)])
 
     async def _know_matches(self, batches: Sequence[Batch]) -> None:
         """The registry on this node may lag behind the ingest node that admitted an event."""
         asked = {raw.key for _, consumed in batches for raw in consumed}
-        if any((key or b"").decode() not in self._around.registry for key in asked):
+        if any((key or b"").decode(errors="replace") not in self._around.registry for key in asked):
             await self._around.catch_up_registry()
 
     async def _bury(self, dead: list[tuple[Any, Dead]]) -> None:
@@ -145,8 +197,9 @@ class Enrichment:
             headers = [
                 ("stage", b"enrichment"),
                 ("code", reason.code.encode()),
-                ("detail", reason.detail[:500].encode()),
+                ("detail", reason.detail[:500].encode(errors="backslashreplace")),
                 ("attempts", b"1"),
+                ("key", raw.key or b""),
                 *raw.headers,
             ]
             letters.append(Outgoing(f"{raw.topic}.{raw.partition}.{raw.offset}".encode(), raw.value, headers))
@@ -162,10 +215,14 @@ class Enrichment:
         if base is not None:
             vector, start = base.vector, base.offset
             self._enricher = Enricher(around.registry, memory.load(base.state))
+        reached = record.applied(vector) if vector else NONE
         async for records in read_range(around.kafka, topics.LOG, self.partition, start, fence):
             for consumed in records:
                 head = record.head(consumed.headers)
                 vector = head or vector
+                if head:
+                    self._tries.see(head, is_event=consumed.value is not None)
+                    reached = self._reach(reached, record.applied(head), consumed.timestamp)
                 if consumed.value is not None:
                     self._enricher.fold(
                         topics.RAW[head[0]],
@@ -176,10 +233,21 @@ class Enrichment:
                     )
             self._newest_ms = max(self._newest_ms, records[-1].timestamp)
         if vector is not None:
-            self._applied = await self._trusted(vector)
+            self._applied = await self._trusted(vector, start)
 
-    async def _trusted(self, packed: bytes) -> list[int]:
-        """The vector's entries that still mean something: of this incarnation, and not beyond the topic's end."""
+    def _reach(self, before: Applied, now: Applied, at_ms: int) -> Applied:
+        """Note when the log first said of each topic that it is applied so far."""
+        if now != before:
+            pairs = enumerate(zip(before, now, strict=True))
+            for i in (i for i, (one, other) in pairs if one != other):
+                self._reached_ms[i] = at_ms
+        return now
+
+    async def _trusted(self, packed: bytes, start: int) -> list[int]:
+        """The vector's entries that still mean something: of this incarnation, and not beyond the topic's end.
+
+        `start` is the log offset from which on `_reached_ms` was told.
+        """
         vector = record.unpack_vector(packed)
         applied = []
         for topic, offset, life in zip(topics.RAW, vector.applied, vector.incarnations, strict=True):
@@ -196,18 +264,34 @@ class Enrichment:
                 )
                 applied.append(-1)
             elif offset >= end:
+                following = await self._behind_the_cut(topic, end, start)
                 log.error(
                     "raw topic was cut",
                     topic=topic,
                     partition=self.partition,
                     applied=offset,
                     end=end,
+                    following=following,
                     hint="Kafka lost acknowledged records: check replication and unclean leader election",
                 )
-                applied.append(end - 1)
+                applied.append(following - 1)
             else:
                 applied.append(offset)
         return applied
+
+    async def _behind_the_cut(self, topic: str, end: int, start: int) -> int:
+        """The first offset of a cut topic that holds something new: at most its end.
+
+        What was there before the cut is older than the log's first word that it is applied; what came after is newer.
+        """
+        offsets = self._around.offsets
+        since = self._reached_ms[topics.RAW.index(topic)]
+        if since is None:
+            # Applied so far before the snapshot already.
+            since = await offsets.appended_ms(topics.LOG, self.partition, start - 1)
+        if since is None:
+            return end
+        return min(end, (await offsets.at(topic, self.partition + 1, since + 1))[self.partition])
 
     async def _snapshot_if_due(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -225,3 +309,11 @@ class Enrichment:
         )
         self._turn += 1
         self._snapshot_end = end
+
+
+def _told(error: Exception) -> str:
+    """What an error of the step says of itself; one that fails even at that must not take the batch with it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__

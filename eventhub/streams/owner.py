@@ -8,32 +8,31 @@ longer has what is missing.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from eventhub import topics
+from eventhub.errors import UnavailableError
 from eventhub.kafka import Offsets
+from eventhub.streams.lease import Changed, Consumer, Lease, Membership
+from eventhub.streams.progress import Progress
+from eventhub.tasks import end
 
 LOOK_MAX = 8
 """Chunks of one topic in one look; of sensors only one (500 records), so that positions never delay a goal."""
 HOLD_AT = 6_000
 FLOW_AT = 2_000
 """Records queued of one topic at which fetching stops, and at which it goes on."""
-PROOF_AGAIN_S = 0.2
 BACKOFF_S = (0.05, 2.0)
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Changed(Exception):  # noqa: N818 - a signal, not an error
-    """The assignment changed while waiting."""
-
-
 class Gap(Exception):  # noqa: N818
-    """Records are missing between the position and this batch, or the seek was not possible yet."""
+    """Records are missing between the position and this batch, or were dropped, or the seek was not possible yet."""
 
 
 class Batch(NamedTuple):
@@ -41,13 +40,6 @@ class Batch(NamedTuple):
 
     topic: str
     records: Sequence[Any]
-
-
-class Membership(NamedTuple):
-    """Generation and member id under which partitions were assigned."""
-
-    generation: int
-    member: str
 
 
 class Duty(Protocol):
@@ -60,7 +52,7 @@ class Duty(Protocol):
     def next_offsets(self) -> dict[str, int]:
         """Per topic the next offset to apply."""
 
-    async def acquire(self, lease: "Lease") -> None:
+    async def acquire(self, lease: Lease) -> None:
         """Become the partition's only writer and load its state; sets `ready`."""
 
     async def apply(self, batches: Sequence[Batch]) -> None:
@@ -73,67 +65,24 @@ class Duty(Protocol):
         """The partition is another's now."""
 
 
-class Consumer(Protocol):
-    """What an owner needs of the group consumer."""
-
-    def membership(self) -> Membership:
-        """Of now."""
-
-    async def prove(self, membership: Membership, offsets: dict[tuple[str, int], int]) -> bool:
-        """True only if the coordinator accepted a commit made under this membership."""
-
-    async def seek_partition(self, partition: int, offsets: dict[tuple[str, int], int]) -> int:
-        """Seek and resume; returns the token of what is fetched from then on."""
-
-    def hold(self, tps: set[tuple[str, int]]) -> None:
-        """Stop fetching."""
-
-    def flow(self, tps: set[tuple[str, int]]) -> None:
-        """Fetch again."""
-
-
-class Lease:
-    """One assignment of one partition, as the duty sees it."""
-
-    def __init__(self, consumer: Consumer, membership: Membership, changed: asyncio.Event) -> None:
-        self._consumer, self._membership, self._changed = consumer, membership, changed
-
-    def check(self) -> None:
-        """Raise Changed when the assignment is no longer the one of this lease."""
-        if self._changed.is_set():
-            raise Changed
-
-    async def prove(self, offsets: dict[tuple[str, int], int]) -> None:
-        """Return once the coordinator has accepted a commit under this lease.
-
-        Refused or unanswered: asks again, without limit, until the assignment changes (Changed). So a node that was
-        frozen and has lost the partition never goes on to fence its successor.
-        """
-        while not await self.or_changed(self._consumer.prove(self._membership, offsets)):
-            await self.or_changed(asyncio.sleep(PROOF_AGAIN_S))
-
-    async def or_changed(self, awaitable: Awaitable[T]) -> T:
-        """Wait without limit, except that a new assignment ends the wait with Changed."""
-        work = asyncio.ensure_future(awaitable)
-        change = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({work, change}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
-        finally:
-            change.cancel()
-            if not work.done():
-                work.cancel()
-        raise Changed
-
-
 class Owner:
     """Runs one duty for as long as its partition is assigned to this node."""
 
-    def __init__(self, family: str, partition: int, duty: Duty, consumer: Consumer, offsets: Offsets) -> None:
+    def __init__(
+        self,
+        family: str,
+        partition: int,
+        duty: Duty,
+        consumer: Consumer,
+        offsets: Offsets,
+        progress: Progress | None = None,
+    ) -> None:
         self.family, self.partition, self.duty = family, partition, duty
         self._consumer, self._offsets = consumer, offsets
+        self._progress = progress
+        self._lease: Lease | None = None
         self._membership: Membership | None = None
+        self._distrusted = self._missed = False
         self._changed, self._wake = asyncio.Event(), asyncio.Event()
         self._queues: dict[str, deque[Sequence[Any]]] = {t: deque() for t in duty.topics}
         self._queued = dict.fromkeys(duty.topics, 0)
@@ -142,6 +91,16 @@ class Owner:
         self._token = -1
         self._refresh_at: float | None = None
         self.task = asyncio.create_task(self._run(), name=f"{family}[{partition}]")
+
+    @property
+    def proving(self) -> bool:
+        """Waiting for the coordinator to accept a commit of this assignment."""
+        return self.proving_since is not None
+
+    @property
+    def proving_since(self) -> float | None:
+        """Since when (of the loop's clock); None when it does not wait for that."""
+        return self._lease.proving_since if self._lease is not None else None
 
     def assign(self, membership: Membership | None) -> None:
         """Called at each rebalance; None when the partition is not ours, or not whole.
@@ -157,7 +116,7 @@ class Owner:
             and membership.generation - before.generation in (0, 1)
         )
         if not kept:
-            self.duty.forget()
+            self._distrusted = True
         self._membership = membership
         self._changed.set()
         self._wake.set()
@@ -165,6 +124,9 @@ class Owner:
     def offer(self, topic: str, token: int, records: Sequence[Any]) -> None:
         """Queue a fetched chunk; one of before our seek is dropped, it comes again."""
         if token != self._token:
+            if self._token < 0:
+                # It may be of behind a seek that is under way, and if nothing followed it nobody would miss it.
+                self.miss()
             return
         self._queues[topic].append(records)
         self._queued[topic] += len(records)
@@ -173,24 +135,33 @@ class Owner:
             self._consumer.hold({(topic, self.partition)})
         self._wake.set()
 
+    def miss(self) -> None:
+        """Fetched records were dropped: where nothing follows them no hole would show, so seek again."""
+        self._missed = True
+        self._wake.set()
+
     async def close(self) -> None:
         """Stop working at once; what was not acknowledged is redone by the next owner."""
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await end(self.task)
         await self.duty.release()
 
     async def _run(self) -> None:
         backoff_s = BACKOFF_S[0]
         while True:
             self._changed.clear()
+            if self._distrusted:
+                # Not in `assign`: amid a rebuild or a batch the duty would go on with half a state.
+                self._distrusted = False
+                self.duty.forget()
             if self._membership is None:
                 await self.duty.release()
                 await self._changed.wait()
                 continue
-            lease = Lease(self._consumer, self._membership, self._changed)
+            lease = self._lease = Lease(self._consumer, self._membership, self._changed)
             try:
                 if not self.duty.ready:
                     await self.duty.acquire(lease)
+                    self._reached()
                     self._refresh_at = self._in(self.duty.refresh_s)
                 await self._work(lease)
                 backoff_s = BACKOFF_S[0]
@@ -218,6 +189,9 @@ class Owner:
                 self._wake.clear()
                 if self._changed.is_set():
                     return
+                if self._missed:
+                    self._pause()
+                    raise Gap
                 if self._refresh_at is not None and loop.time() >= self._refresh_at:
                     self._pause()
                     self.duty.ready = False
@@ -225,17 +199,23 @@ class Owner:
                 batches = await self._take()
                 if batches:
                     await self.duty.apply(batches)
+                    self._reached()
                 if self._changed.is_set():
                     return
         finally:
             if wake is not None:
                 wake.cancel()
 
+    def _reached(self) -> None:
+        if self._progress is not None:
+            self._progress.reach(self.duty.next_offsets(), asyncio.get_running_loop().time())
+
     async def _seek(self) -> None:
         for queue in self._queues.values():
             queue.clear()
         self._queued = dict.fromkeys(self._queues, 0)
         self._held.clear()
+        self._missed = False
         self._expected = self.duty.next_offsets()
         self._token = -1
         wanted = {(topic, self.partition): offset for topic, offset in self._expected.items()}
@@ -268,6 +248,8 @@ class Owner:
     async def _continue(self, topic: str, chunk: Sequence[Any]) -> Sequence[Any]:
         """The part of the chunk that continues what was applied."""
         expected, first, last = self._expected[topic], chunk[0].offset, chunk[-1].offset
+        if first < expected:
+            await self._not_cut(topic, expected)
         if last < expected:
             return ()
         if first > expected:
@@ -288,15 +270,25 @@ class Owner:
         self._expected[topic] = last + 1
         return chunk if first >= expected else [r for r in chunk if r.offset >= expected]
 
+    async def _not_cut(self, topic: str, expected: int) -> None:
+        """Raise UnavailableError when the topic ends before what is expected of it: the duty then starts over.
+
+        Kafka's client begins at the first record of a topic that ends before its position, without a word, and all that
+        comes up to that position would be skipped.
+        """
+        end = (await self._offsets.bounds(topic, self.partition)).end
+        if end < expected:
+            raise UnavailableError(f"{topic}[{self.partition}] was cut: it ends at {end}, and {expected} was reached")
+
     def _pause(self) -> None:
         self._token = -1
         self._consumer.hold({(topic, self.partition) for topic in self._queues})
 
     async def _sleep(self, delay_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._changed.wait(), delay_s)
-        except TimeoutError:
-            return
+        # Not wait_for: Python 3.11's loses a cancellation that comes together with the event.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._changed.wait()
 
     def _in(self, delay_s: float | None) -> float | None:
         return asyncio.get_running_loop().time() + delay_s if delay_s is not None else None

@@ -6,6 +6,7 @@ it: everybody's work stops. So the next node on that slot joins only then; HTTP 
 
 import fcntl
 import os
+import platform
 import time
 from pathlib import Path
 
@@ -31,6 +32,11 @@ class Slot:
             return
         raise RuntimeError(f"more than {SLOTS} nodes on {data_dir}")
 
+    @property
+    def name(self) -> str:
+        """The node's name: this machine's, and the slot."""
+        return f"{platform.node()}-{self.number}"
+
     def wait_s(self, session_timeout_s: float) -> float:
         """Seconds until the session of this slot's last node must be over; 0 when it ended cleanly."""
         try:
@@ -43,7 +49,11 @@ class Slot:
         """Say that the node lives; to be called every second."""
         self._alive.touch()
 
-    def leave(self) -> None:
+    def rest(self) -> None:
         """The node has left its groups: the next one may join at once."""
         self._alive.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """The node has left its groups, and gives up the slot."""
+        self.rest()
         os.close(self._lock)

@@ -5,7 +5,7 @@ own consumer group and its own thread: a stuck one holds back nothing else.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,23 +14,34 @@ import faust
 import faust.auth
 import structlog
 
-from eventhub.kafka import Kafka, Offsets
+from eventhub.kafka import Bounds, Kafka, Offsets
 from eventhub.streams import transport
-from eventhub.streams.owner import Duty, Membership, Owner
+from eventhub.streams.lease import Membership
+from eventhub.streams.owner import Duty, Owner
+from eventhub.streams.progress import Progress, Report
+from eventhub.tasks import end
 
 STOP_TIMEOUT_S = 8
 BACKOFF_S = (0.5, 15.0)
 REQUEST_TIMEOUT_S = 10.0
+UNPROVEN_S = 20.0
+"""For so long, and a session, a proof may be refused by a Kafka that answers; a rebalance ends long before."""
+HEARTBEAT_S = 1.0
+"""A member that left is noticed by the others at their next heartbeat: until then its partitions stand still."""
 log = structlog.get_logger(__name__)
 
 
 class Family(NamedTuple):
-    """What a stage runs: its group, its topics, how the duty for a partition is made, and the least time of a batch."""
+    """What a stage runs: its group, its topics, how the duty for a partition is made, and the least time of a batch.
+
+    `needs` names what it may wait for without being at fault, in the words of the causes of degradation.
+    """
 
     name: str
     topics: tuple[str, ...]
     duty: Callable[[int], Duty]
     pace_s: float = 0.005
+    needs: tuple[str, ...] = ("kafka",)
 
 
 class Stage:
@@ -41,9 +52,14 @@ class Stage:
     ) -> None:
         self.family = family
         self.rebuilt = 0
+        self.reports: dict[int, Report] = {}
+        self.joining_s = 0.0
         self._kafka, self._offsets = kafka, offsets
         self._session_timeout_s, self._data_dir = session_timeout_s, data_dir
         self._owners: dict[int, Owner] = {}
+        self._progress: dict[int, Progress] = {}
+        self._joining_since: float | None = None
+        self._kafka_is_away = False
         self._app: Any = None
 
     @property
@@ -56,32 +72,88 @@ class Stage:
         """Partitions that this node owns and works on now."""
         return sorted(p for p, owner in self._owners.items() if owner.duty.ready)
 
+    def look(self, bounds: Mapping[tuple[str, int], Bounds], at: float) -> None:
+        """What Kafka said of (topic, partition)s when it was asked at that time of the loop's clock."""
+        for p, progress in self._progress.items():
+            progress.look({topic: bounds[topic, p] for topic in self.family.topics}, at)
+
+    def judge(self, away: Collection[str], now: float) -> None:
+        """Bring `reports` up to date, and `joining_s`: for how long the group gives this node no assignment.
+
+        To be called about once a second, with what is away. The reports are of the partitions that are this node's,
+        also while the family is built anew after a crash.
+        """
+        missing = [name for name in self.family.needs if name in away]
+        self._kafka_is_away = "kafka" in away
+        self.reports = {}
+        for p, progress in sorted(self._progress.items()):
+            owner = self._owners.get(p)
+            ready, proving = owner is not None and owner.duty.ready, owner is not None and owner.proving
+            self.reports[p] = progress.judge(ready=ready, proving=proving, missing=missing, now=now)
+        if self._joining_since is not None and "kafka" in missing:
+            self._joining_since = now
+        self.joining_s = 0.0 if self._joining_since is None else round(now - self._joining_since, 1)
+
+    def excuse(self, now: float) -> None:
+        """What did not happen until now is nobody's fault: the whole process stood still."""
+        for progress in self._progress.values():
+            progress.excuse(now)
+        if self._joining_since is not None:
+            self._joining_since = now
+
     async def run(self, *, join_after_s: float = 0.0) -> None:
         """Join the group after `join_after_s` and work, for ever; cancel to end, then `close`."""
         await asyncio.sleep(join_after_s)
         delay_s = BACKOFF_S[0]
         while True:
             started = asyncio.get_running_loop().time()
+            if self._joining_since is None:
+                self._joining_since = started
             try:
                 self._app = self._build()
                 await self._app.start()
-                await self._app.wait_until_stopped()
+                await self._over(self._app)
                 log.error("stage ended", family=self.family.name, crashed=repr(self._app.crash_reason))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 log.error("stage failed", family=self.family.name, error=repr(error))
             await self.close()
+            self._joining_since = asyncio.get_running_loop().time()
             self.rebuilt += 1
             if asyncio.get_running_loop().time() - started > 60:
                 delay_s = BACKOFF_S[0]
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, BACKOFF_S[1])
 
+    async def _over(self, app: Any) -> None:
+        """Return once the App has stopped, or cannot prove an assignment that nothing changes any more.
+
+        A member that its coordinator forgot learns of it by its heartbeats; seen once after two of three brokers were
+        killed, it did not, and would have waited for ever.
+        """
+        stopped = asyncio.create_task(app.wait_until_stopped())
+        try:
+            while not stopped.done():
+                await asyncio.wait({stopped}, timeout=1)
+                since = [o.proving_since for o in self._owners.values() if o.proving_since is not None]
+                unproven_s = asyncio.get_running_loop().time() - min(since) if since else 0.0
+                if unproven_s > UNPROVEN_S + self._session_timeout_s and not self._kafka_is_away:
+                    hint = (
+                        "nothing need be done; if it comes again and again, look at the brokers that coordinate groups"
+                    )
+                    log.error("no proof is accepted", family=self.family.name, for_s=round(unproven_s), hint=hint)
+                    return
+        finally:
+            await end(stopped)
+
     async def close(self) -> None:
         """Stop the owners, then the App (which leaves its group); bounded in time."""
-        owners, self._owners = self._owners, {}
-        await asyncio.gather(*(owner.close() for owner in owners.values()), return_exceptions=True)
+        # An owner is let go once it has ended: one that nobody knows would work on with a dead App.
+        while self._owners:
+            closing = dict(self._owners)
+            await asyncio.gather(*(owner.close() for owner in closing.values()), return_exceptions=True)
+            self._owners = {p: owner for p, owner in self._owners.items() if closing.get(p) is not owner}
         app, self._app = self._app, None
         if app is not None:
             with suppress(Exception, asyncio.CancelledError):
@@ -102,14 +174,23 @@ class Stage:
             table_standby_replicas=0,
             consumer_auto_offset_reset="earliest",
             broker_session_timeout=self._session_timeout_s,
-            broker_heartbeat_interval=min(3.0, self._session_timeout_s / 5),
+            broker_heartbeat_interval=min(HEARTBEAT_S, self._session_timeout_s / 5),
             broker_rebalance_timeout=self._session_timeout_s,
             broker_request_timeout=max(REQUEST_TIMEOUT_S, self._session_timeout_s),
             stream_buffer_maxsize=4,
             stream_wait_empty=False,
         )
         app.loop = asyncio.get_running_loop()
-        transport.install(app, self._assigned, pace_s=self.family.pace_s)
+        transport.install(app, self._assigned, self._dropped, pace_s=self.family.pace_s)
+
+        @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
+        async def completed(*_: Any, **__: Any) -> None:
+            # Faust does not seek, and so tells the transport nothing, where this node got no partition at all.
+            if not app.consumer.assignment():
+                # Just after a freeze Kafka names no partition for a moment; left alone, aiokafka asks in five minutes.
+                app.consumer.ask_again()
+                await self._assigned(app.consumer_generation_id, set())
+
         source = app.topic(*self.family.topics, schema=transport.BatchSchema(), acks=False)
 
         @app.agent(source, name=self.family.name)  # type: ignore[untyped-decorator]
@@ -123,8 +204,14 @@ class Stage:
 
         return app
 
+    def _dropped(self, partitions: set[int]) -> None:
+        for p in partitions & set(self._owners):
+            self._owners[p].miss()
+
     async def _assigned(self, generation: int, tps: set[tuple[str, int]]) -> None:
         """A rebalance is over: only partitions of which every topic is ours are worked on."""
+        if self._app is None:
+            return
         group = _Group(self._app.consumer)
         membership = group.membership()._replace(generation=generation)
         topics_of: dict[int, set[str]] = {}
@@ -132,9 +219,15 @@ class Stage:
             topics_of.setdefault(partition, set()).add(topic)
         whole = {p for p, names in topics_of.items() if names == set(self.family.topics)}
         if partial := sorted(set(topics_of) - whole):
-            log.error("partitions assigned in part", family=self.family.name, partitions=partial)
-        for p in whole - set(self._owners):
-            self._owners[p] = Owner(self.family.name, p, self.family.duty(p), group, self._offsets)
+            log.error("partitions assigned in part", family=self.family.name, partitions=partial, hint="asked again")
+            self._app.consumer.ask_again()
+        now = asyncio.get_running_loop().time()
+        self._joining_since = None
+        self._progress = {p: self._progress.get(p) or Progress(self.family.topics, now) for p in sorted(whole)}
+        for p in whole:
+            if p not in self._owners:
+                duty = self.family.duty(p)
+                self._owners[p] = Owner(self.family.name, p, duty, group, self._offsets, self._progress[p])
         for p, owner in self._owners.items():
             owner.assign(membership if p in whole else None)
         log.info("assigned", family=self.family.name, generation=generation, partitions=sorted(whole))

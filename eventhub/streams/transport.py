@@ -24,6 +24,7 @@ BATCH_MAX = 500
 FETCH_MAX_WAIT_MS = 25
 
 OnAssignment = Callable[[int, set[tuple[str, int]]], Awaitable[None]]
+OnDropped = Callable[[set[int]], None]
 
 
 class BatchSchema(faust.Schema):  # type: ignore[misc]
@@ -95,6 +96,10 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return False
         return all(code == 0 for _, partitions in answer.topics for _, code in partitions)
 
+    async def ask_again(self) -> None:
+        """Ask Kafka anew which partitions there are; a leader that had not known all of them calls a rebalance then."""
+        await self._ensure_consumer()._client.force_metadata_update()
+
     async def seek_all(self, offsets: dict[tuple[str, int], int]) -> None:
         """Seek; aiokafka also drops what it had prefetched. Raises IllegalStateError during a rebalance."""
         consumer = self._ensure_consumer()
@@ -132,6 +137,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.pause_partitions(assigned)
         await self.app.on_assignment(self.app.consumer_generation_id, {(tp.topic, tp.partition) for tp in assigned})
 
+    def ask_again(self) -> None:
+        """Have Kafka asked which partitions there are; waits for nothing."""
+        self.thread.in_thread(self.thread.ask_again())
+
     async def seek_partition(self, partition: int, offsets: dict[tuple[str, int], int]) -> int:
         """Seek the topics of one partition and let them flow; returns the token that their records carry from now on.
 
@@ -160,11 +169,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return await super()._wait_next_records(timeout)
 
     async def getmany(self, timeout: float) -> AsyncIterator[Any]:
-        """Yield (partition, message) chunks. Dropping is safe: flow stops for a rebalance, and then owners seek."""
+        """Yield (partition, message) chunks. What is dropped because flow stopped for a rebalance is told to owners."""
         await asyncio.sleep(max(0.0, self._next_at - asyncio.get_running_loop().time()))
         records, _ = await self._wait_next_records(timeout)
-        if not records or self.should_stop or not self.flow_active:
+        if not records or self.should_stop:
             return
+        left = set(records)
         generation = self.app.consumer_generation_id
         # From here to the next fetch at least one pace: under load that makes large batches, and idle it costs nothing.
         self._next_at = asyncio.get_running_loop().time() + self.app.pace_s
@@ -172,6 +182,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             token = self._tokens.get(tp.partition, 0)
             for start in range(0, len(fetched), BATCH_MAX):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
+                    self.app.on_dropped({tp.partition for tp in left})
                     return
                 chunk = fetched[start : start + BATCH_MAX]
                 yield (
@@ -192,6 +203,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                         generation_id=generation,
                     ),
                 )
+            left.discard(tp)
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]
@@ -200,12 +212,13 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
 
 
-def install(app: Any, on_assignment: OnAssignment, *, pace_s: float) -> None:
+def install(app: Any, on_assignment: OnAssignment, on_dropped: OnDropped, *, pace_s: float) -> None:
     """Give this Faust App the transport.
 
     `on_assignment(generation, (topic, partition)s)` is called each rebalance; fetches are at least `pace_s` apart.
+    `on_dropped(partitions)` is called when fetched records of them were dropped; an owner may have sought already.
     """
     app.finalize()
     app.pace_s = pace_s
     app.transport = BatchTransport(app.conf.broker_consumer, app)
-    app.on_assignment = on_assignment
+    app.on_assignment, app.on_dropped = on_assignment, on_dropped

@@ -1,21 +1,12 @@
 """Commands as processes: help, exit codes, data on stdout and the rest on stderr."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from eventhub import __version__
-
-
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("EVENTHUB_")}
-    return subprocess.run(
-        [sys.executable, "-m", "eventhub", *arguments], capture_output=True, text=True, env=clean | environ, timeout=60
-    )
+from tests.cli.process import run
 
 
 @pytest.mark.parametrize(
@@ -55,7 +46,7 @@ def test_a_token_is_alone_on_stdout_and_needs_no_server(tmp_path: Path) -> None:
 def test_a_wrong_call_says_what_is_wrong_and_ends_with_its_code(
     arguments: list[str], environ: dict[str, str], code: int, word: str, tmp_path: Path
 ) -> None:
-    refused = run(*arguments, **({"EVENTHUB_DATA_DIR": str(tmp_path)} | environ))
+    refused = run(*arguments, cwd=tmp_path, **({"EVENTHUB_DATA_DIR": str(tmp_path)} | environ))
     assert refused.returncode == code, refused.stderr
     assert word in refused.stderr
     assert refused.stdout == ""

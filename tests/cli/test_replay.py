@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from eventhub.cli.replay import Checkpoint, Replay, Summary, Target, starts_at, steps
-from eventhub.errors import ForbiddenError, RejectedError, UnavailableError
+from eventhub.cli.replay import (
+    Checkpoint,
+    Replay,
+    Summary,
+    Target,
+    check_speed,
+    check_start,
+    starts_at,
+    steps,
+)
+from eventhub.errors import ForbiddenError, NotFoundError, RejectedError, UnavailableError
+from eventhub.events import Source
 from eventhub.ingest.adapters import Feed
 from eventhub.server import bind
+from eventhub.tasks import end
+from eventhub.windows import AHEAD_S, LATE_S
 from tests.support.wait import until
 
 NOW = datetime(2026, 7, 1, 18, tzinfo=UTC)
@@ -30,6 +43,8 @@ FEED = Feed(
     ],
     periods=[("first_half", 0.0, 2798.0), ("second_half", 2700.0, 5498.0)],
 )
+FRAMES = Feed(FEED.declaration, [("first_half", n / 20, b'{"n":%d}' % n) for n in range(195)])
+POSTS = Feed({}, [("", at_s, b'{"n":%d}' % at_s) for at_s in (30.0, 40.0, 20.0, 50.0)])
 Fault = Callable[[Request], Awaitable[Response | None]]
 
 
@@ -38,6 +53,7 @@ class Server:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.faults: list[Fault] = []
         self.happened = 0
         self.declared: dict[str, Any] | None = None
@@ -72,7 +88,10 @@ class Server:
         assert request.headers["if-none-match"] == "*"
         if self.declared is not None:
             return JSONResponse({"code": "exists", "match": self.declared}, 412)
-        self.declared = await request.json()
+        told = await request.json()
+        if "home" not in told:
+            return JSONResponse({"detail": "the match cannot be read"}, 400)
+        self.declared = told
         return JSONResponse(self.declared, 201)
 
     async def _post(self, request: Request) -> Response:
@@ -83,6 +102,7 @@ class Server:
             if answer is not None:
                 return answer
         self.lines += lines
+        self.paths.append(request.url.path)
         return JSONResponse({"accepted": len(lines), "items": [], "rejected": []}, 202)
 
 
@@ -102,19 +122,36 @@ async def server() -> AsyncIterator[Server]:
     await made.stop()
 
 
-async def replay(server: Server, checkpoint: Path, *, give_up_after_s: float = 30, speed: float = 1e9) -> Summary:
-    target = Target(server.url, "wyscout", "m1", "key", "admin")
+def target(source: Source, url: str = "") -> Target:
+    return Target(url, "some", source, "m1", "key", "admin")
+
+
+def started(feed: Feed, source: Source, speed: float) -> datetime:
+    """When a match begins that nobody declared."""
+    return starts_at(steps(feed, target(source), NOW), NOW, speed)
+
+
+async def replay(
+    server: Server,
+    checkpoint: Path,
+    *,
+    feed: Feed = FEED,
+    source: Source = "broadcast",
+    give_up_after_s: float = 30,
+    speed: float = 1e9,
+) -> Summary:
+    to = target(source, server.url)
     async with httpx2.AsyncClient(timeout=5) as http:
         sender = Replay(
             http,
-            target,
+            to,
             speed=speed,
             give_up_after_s=give_up_after_s,
             progress=lambda *_: None,
             say=lambda _: None,
         )
-        start = await sender.declare(FEED, NOW)
-        return await sender.send(steps(FEED, "m1", start), Checkpoint(checkpoint, FEED))
+        start = await sender.declare(feed, NOW)
+        return await sender.send(steps(feed, to, start), Checkpoint(checkpoint, feed), dated=feed.dated)
 
 
 def names(lines: list[dict[str, Any]]) -> list[Any]:
@@ -137,7 +174,8 @@ async def test_everything_is_sent_in_order_between_the_periods_own_events(server
     assert names(server.lines) == WHOLE
     assert summary == Summary(len(WHOLE), 0, [])
     assert server.declared is not None
-    assert datetime.fromisoformat(server.declared["starts_at"]) == starts_at(NOW, 1e9)
+    assert datetime.fromisoformat(server.declared["starts_at"]) == started(FEED, "broadcast", 1e9)
+    assert set(server.paths) == {"/v1/ingest/broadcast", "/v1/ingest/broadcast/some"}
 
 
 async def test_overload_and_limits_are_waited_out(server: Server, tmp_path: Path) -> None:
@@ -194,8 +232,7 @@ async def test_a_killed_replay_resumes_behind_the_last_acknowledged_batch(server
     server.faults = [go_on, go_on, hang]
     killed = asyncio.create_task(replay(server, tmp_path / "note"))
     await asyncio.wait_for(reached.wait(), 10)
-    killed.cancel()
-    await asyncio.gather(killed, return_exceptions=True)
+    await end(killed)
     before = len(server.lines)
     assert 0 < before < len(WHOLE)
     server.faults = []
@@ -272,10 +309,138 @@ async def test_it_gives_up_with_the_way_to_resume(server: Server, tmp_path: Path
         await replay(server, tmp_path / "note", give_up_after_s=0.5)
 
 
-@pytest.mark.parametrize(("speed", "hours_ago"), [(1, 0), (2, 1.5), (1e9, 3)])
-def test_nothing_that_is_replayed_lies_ahead_of_the_clock(speed: float, hours_ago: float) -> None:
-    start = starts_at(NOW, speed)
-    assert (NOW - start).total_seconds() == pytest.approx(hours_ago * 3600, abs=1)
-    for elapsed_s in range(0, 3 * 3600, 600):
-        occurred = start.timestamp() + elapsed_s
-        assert occurred <= NOW.timestamp() + elapsed_s / speed + 1e-3
+async def test_a_feed_without_periods_is_its_records_alone_in_match_time(server: Server, tmp_path: Path) -> None:
+    server.declared = {"starts_at": NOW.isoformat()}
+    await replay(server, tmp_path / "posts", feed=POSTS, source="social")
+    assert names(server.lines) == [20, 30, 40, 50]
+    assert set(server.paths) == {"/v1/ingest/social/some"}
+
+
+async def test_periods_of_another_source_than_broadcast_are_not_sent(server: Server, tmp_path: Path) -> None:
+    feed = Feed(FRAMES.declaration, FRAMES.records, periods=[("first_half", 0.0, 10.0)])
+    await replay(server, tmp_path / "frames", feed=feed, source="sensors")
+    assert names(server.lines) == list(range(195))
+    assert set(server.paths) == {"/v1/ingest/sensors/some"}
+
+
+async def test_a_file_that_does_not_say_who_plays_needs_a_declared_match(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="PUT /v1/matches"):
+        await replay(server, tmp_path / "note", feed=POSTS, source="social")
+    assert server.lines == []
+
+
+def outside(count: int, code: str) -> JSONResponse:
+    refusals = [
+        {"index": n, "code": code, "pointer": "/occurred_at", "detail": "it was long ago"} for n in range(count)
+    ]
+    return JSONResponse({"accepted": 0, "items": [], "rejected": refusals}, 422)
+
+
+@pytest.mark.parametrize("code", ["too_late", "too_early"])
+async def test_a_batch_that_is_outside_the_window_altogether_ends_it(server: Server, tmp_path: Path, code: str) -> None:
+    async def refuse(request: Request) -> Response:
+        return outside(len((await request.body()).split(b"\n")), code)
+
+    server.faults = [refuse] * 10
+    with pytest.raises(RejectedError, match="it was long ago"):
+        await replay(server, tmp_path / "note", feed=FRAMES, source="sensors")
+    assert server.happened == 1
+    assert Checkpoint(tmp_path / "note", FRAMES).read() == (0, 0)
+
+
+async def test_posts_with_dates_of_their_own_are_sent_to_the_end_and_refusals_counted(
+    server: Server, tmp_path: Path
+) -> None:
+    async def refuse(request: Request) -> Response:
+        return outside(len((await request.body()).split(b"\n")), "too_late")
+
+    server.declared = {"starts_at": NOW.isoformat()}
+    server.faults = [refuse] * 10
+    summary = await replay(server, tmp_path / "note", feed=Feed({}, POSTS.records, dated=True), source="social")
+    assert (summary.accepted, summary.rejected) == (0, 4)
+
+
+def lateness_s(feed: Feed, to: Target, speed: float, start: datetime) -> list[float]:
+    """How long after it occurred each record is sent, when a replay begins at NOW."""
+    return [(NOW - start).total_seconds() + s.due_s / speed - s.clock_s for s in steps(feed, to, start)]
+
+
+SHORT_HALVES = Feed(
+    FEED.declaration,
+    [("first_half", 600.0, b"{}"), ("second_half", 2760.0, b"{}")],
+    [("first_half", 0.0, 600.0), ("second_half", 2700.0, 2760.0)],
+)
+SIXTEEN_MINUTES = Feed({}, [("", float(at_s), b"{}") for at_s in range(0, 960, 7)])
+
+
+@pytest.mark.parametrize("speed", [1, 1.5, 4, 20, math.inf])
+@pytest.mark.parametrize(
+    ("feed", "source"),
+    [(FEED, "broadcast"), (SHORT_HALVES, "broadcast"), (FRAMES, "sensors"), (SIXTEEN_MINUTES, "social")],
+)
+def test_nothing_lies_ahead_of_the_clock_and_nothing_is_later_than_its_window(
+    feed: Feed, source: Source, speed: float
+) -> None:
+    start = started(feed, source, speed)
+    late_s = lateness_s(feed, target(source), speed, start)
+    assert min(late_s) >= -1e-3
+    room_s = LATE_S.get(source, math.inf)
+    if max(late_s) <= room_s - 60:
+        check_speed(feed, source, speed)
+        check_start(steps(feed, target(source), start), 0, target(source), start, NOW, speed)
+    else:
+        with pytest.raises(RejectedError, match="--speed"):
+            check_speed(feed, source, speed)
+
+
+@pytest.mark.parametrize(
+    ("feed", "source", "speed", "ago_s"),
+    [
+        (FEED, "broadcast", 1, 0),
+        (FEED, "broadcast", 2, 5498 - (2798 + 2798) / 2),
+        (FEED, "broadcast", math.inf, 5498),
+        (FRAMES, "sensors", 1, 0),
+        (FRAMES, "sensors", math.inf, 9.7),
+        (SHORT_HALVES, "broadcast", 1, 2700 - 600),
+        (SHORT_HALVES, "broadcast", math.inf, 2760),
+    ],
+)
+def test_a_match_that_nobody_declared_began_no_longer_ago_than_it_must(
+    feed: Feed, source: Source, speed: float, ago_s: float
+) -> None:
+    assert (NOW - started(feed, source, speed)).total_seconds() == pytest.approx(ago_s, abs=0.01)
+
+
+def test_a_feed_that_is_too_long_for_its_window_is_told_the_speed_that_it_may_have() -> None:
+    half = Feed({}, [("", 0.0, b"{}"), ("", 2700.0, b"{}")])
+    with pytest.raises(RejectedError, match=r"2700 s, and social may be 900 s late.*--speed 1\.48 is the most"):
+        check_speed(half, "social", math.inf)
+    check_speed(half, "social", 1.48)
+    check_speed(half, "broadcast", math.inf)
+    check_speed(Feed({}, half.records, dated=True), "social", math.inf)
+
+
+@pytest.mark.parametrize(
+    ("began_s", "done", "told"),
+    [
+        (0, 0, None),
+        (LATE_S["sensors"] - 1, 0, None),
+        (LATE_S["sensors"] + 1, 0, "121 s late"),
+        (3600, 0, "3600 s late"),
+        (5 - AHEAD_S + 9.7, 0, None),
+        (-AHEAD_S - 60, 0, "370 s early"),
+        (LATE_S["sensors"] + 6, 140, None),
+        (LATE_S["sensors"] + 8, 140, "121 s late"),
+        (3600, 195, None),
+    ],
+)
+def test_a_declared_match_that_a_feed_cannot_be_admitted_to_is_told_at_once(
+    began_s: float, done: int, told: str | None
+) -> None:
+    start = NOW - timedelta(seconds=began_s)
+    plan = steps(FRAMES, target("sensors"), start)
+    if told is None:
+        check_start(plan, done, target("sensors"), start, NOW, math.inf)
+        return
+    with pytest.raises(RejectedError, match=told):
+        check_start(plan, done, target("sensors"), start, NOW, math.inf)

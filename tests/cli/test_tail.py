@@ -9,7 +9,7 @@ import pytest
 import websockets
 
 from eventhub.cli.console import is_local, printable
-from eventhub.cli.tail import Follower
+from eventhub.cli.follow import Follower
 from eventhub.errors import NotFoundError, UnauthorizedError, UnavailableError
 
 Script = Callable[["Peer", Any], Awaitable[None]]
@@ -128,7 +128,7 @@ async def test_a_reader_that_has_enough_ends_it(node: Node, monkeypatch: pytest.
     def broken(_: str) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("eventhub.cli.tail.data", broken)
+    monkeypatch.setattr("eventhub.cli.follow.data", broken)
     node.scripts = [many]
     with pytest.raises(BrokenPipeError):
         await follow(node, 10)

@@ -120,6 +120,7 @@ class MemoryHistory:
         self.stored = dict.fromkeys(range(log.partitions), 0)
         self.down = False
         self.pages = 0
+        self.gaps: dict[int, int] = {}
 
     def store(self) -> None:
         self.stored = {p: len(records) for p, records in self.log.records.items()}
@@ -127,6 +128,11 @@ class MemoryHistory:
     async def progress(self, partition: int) -> int:
         await self._answer()
         return self.stored[partition]
+
+    async def lost_above(self, partition: int, after: int) -> int | None:
+        await self._answer()
+        lost = self.gaps.get(partition, -1)
+        return lost if lost > after else None
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> list[Row]:
         await self._answer()

@@ -10,6 +10,7 @@ from eventhub.delivery import Delivery, Limits
 from eventhub.delivery.connection import Connection
 from eventhub.delivery.messages import Frame
 from eventhub.events import Match
+from eventhub.tasks import end
 from tests.delivery.memory import MemoryHistory, MemoryLog, MemorySeeds, check, match
 
 SMALL = Limits(window_s=0.001, page_events=4)
@@ -65,8 +66,7 @@ class Client:
 
     async def stop(self) -> None:
         self.connection.end()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
 
 class World:
@@ -112,5 +112,4 @@ class World:
         for client in self._clients:
             await client.stop()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from eventhub.config import Kafka, Postgres, Settings
 from eventhub.embedded import Services, join, kafka, postgres
-from eventhub.embedded.lease import Process, Record, alive, process, stop, wait_for
+from eventhub.embedded.lease import Process, Record, alive, is_free, process, stop, wait_for
 from eventhub.errors import UnavailableError
 
 Node = subprocess.Popen[str]
@@ -153,13 +154,23 @@ def test_a_killed_postgres_alone_is_started_again_with_what_it_had_committed(fol
     second.leave()
 
 
+@contextlib.contextmanager
+def occupied(port: int) -> Iterator[None]:
+    """Somebody listens on this port; if another program was quicker, that serves as well."""
+    with contextlib.ExitStack() as held:
+        # What was killed a moment ago may hold it until the system has cleared it away.
+        if wait_for(lambda: is_free(port), 10):
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
 def test_everything_killed_is_recovered_and_a_port_that_was_taken_is_chosen_anew(folder: Path) -> None:
     first = joined(folder)
     for pid in pids(first):
         kill(pid)
     first.leave()
     taken = int(first.addresses.kafka.rpartition(":")[2])
-    with socket.create_server(("127.0.0.1", taken)):
+    with occupied(taken):
         second = joined(folder)
         assert second.addresses.kafka != first.addresses.kafka
         assert second.addresses.postgres == first.addresses.postgres

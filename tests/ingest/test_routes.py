@@ -6,14 +6,16 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
+import msgspec
 import pytest
 from starlette.applications import Starlette
 
-from eventhub import auth, ingest, kafka, topics, web
+from eventhub import auth, ingest, kafka, mode, topics, web
 from eventhub.embedded import Services
 from eventhub.errors import EventhubError
 from eventhub.record import Outgoing
@@ -26,10 +28,14 @@ class Scene(NamedTuple):
     http: httpx2.AsyncClient
     keys: dict[str, str]
     cluster: kafka.Kafka
+    mode: mode.Mode
 
     async def post(self, path: str, body: bytes, key: str = "broadcast", **headers: str) -> httpx2.Response:
         authorization = {"Authorization": f"Bearer {self.keys.get(key, key)}"}
         return await self.http.post(path, content=body, headers=authorization | headers)
+
+    async def get(self, path: str, key: str = "broadcast") -> httpx2.Response:
+        return await self.http.get(path, headers={"Authorization": f"Bearer {self.keys.get(key, key)}"})
 
     async def raw(self) -> list[str]:
         """Source ids on the broadcast topic, partition by partition."""
@@ -41,7 +47,7 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared) -> AsyncIterator[Scene]:
+async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared, tmp_path: Path) -> AsyncIterator[Scene]:
     keys, registry, secrets = auth.Keys(), ingest.Registry(), {}
     for source in auth.SOURCES:
         secrets[source], key = auth.new_key(source, NOW)
@@ -54,12 +60,27 @@ async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared) -> Async
     async def caught_up() -> None:
         await table.open()
 
+    now_mode = mode.Mode(tmp_path / "mode.json", lambda: NOW)
+    now_mode.settle()
+    partitioner = kafka.Partitioner(8)
+    carrier = ingest.Carrier(writer, partitioner, None, lost=lambda: False, timeout_s=LIMITS.ack_timeout_s)
     node = ingest.Node(
-        keys, registry, caught_up, writer, kafka.Partitioner(8), ingest.adapters.load(), LIMITS, lambda: NOW
+        name="n1",
+        keys=keys,
+        mode=now_mode,
+        registry=registry,
+        known=ingest.Known(),
+        registry_caught_up=caught_up,
+        writer=writer,
+        carrier=carrier,
+        partitioner=partitioner,
+        adapters=ingest.adapters.load(),
+        limits=LIMITS,
+        now=lambda: NOW,
     )
     app = Starlette(routes=ingest.routes(node), exception_handlers={EventhubError: web.on_error})
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://node") as http:
-        made = Scene(http, secrets, own_cluster)
+        made = Scene(http, secrets, own_cluster, now_mode)
         match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
         headers = {"Authorization": f"Bearer {secrets['admin']}"}
         assert (await http.put("/v1/matches/m1", json=match, headers=headers)).status_code in (200, 201)
@@ -101,12 +122,10 @@ async def test_202_only_once_kafka_has_acknowledged(scene: Scene, own_services: 
 async def test_mutant_202_before_the_acknowledgement(
     scene: Scene, own_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def at_once(
-        self: kafka.Writer, topic: str, partition: int, rows: list[Outgoing], *, timeout_s: float
-    ) -> None:
-        return
+    async def at_once(self: ingest.Carrier, topic: str, by_match: dict[str, list[Outgoing]]) -> str:
+        return "log"
 
-    monkeypatch.setattr(kafka.Writer, "append", at_once)
+    monkeypatch.setattr(ingest.Carrier, "append", at_once)
     with pytest.raises(AssertionError, match="had not acknowledged"):
         await accepted_only_when_durable(scene, own_services)
 
@@ -183,3 +202,45 @@ async def test_a_match_is_declared_once_and_changed_by_put(scene: Scene) -> None
     assert (await scene.http.put("/v1/matches/m9", json=moved, headers=admin)).json()["starts_at"] == moved["starts_at"]
     same = match | {"away": match["home"]}
     assert (await scene.http.put("/v1/matches/m8", json=same, headers=admin)).status_code == 422
+
+
+async def test_a_dry_run_shows_the_mapped_events_and_stores_nothing(scene: Scene) -> None:
+    body = b"\n".join([event("dry", clock_s=61.5), event("bad", type="try")])
+    answer = await scene.post("/v1/ingest/broadcast?dry_run=true", body)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["accepted"], told["durable"]) == (1, None)
+    assert (told["items"][0]["event"]["clock_s"], told["items"][0]["event"]["type"]) == (61.5, "pass")
+    assert told["rejected"][0]["code"] == "unknown_type"
+    assert (await scene.post("/v1/ingest/broadcast?dry_run=perhaps", event("dry"))).status_code == 400
+    # Nothing was noted either: the same id with other bytes is no conflict.
+    assert (await scene.post("/v1/ingest/broadcast", event("dry"))).status_code == 202
+    assert (await scene.raw()).count("dry") == 1
+
+
+async def test_a_key_sees_its_own_counts_lateness_and_refusals_and_no_other_key_does(scene: Scene) -> None:
+    late = (NOW - timedelta(seconds=90)).isoformat()
+    await scene.post("/v1/ingest/broadcast", b"[%s,%s]" % (event("s1", occurred_at=late), event("s2", type="try")))
+    await scene.post("/v1/ingest/broadcast", event("s1", occurred_at=late))
+    await scene.post("/v1/ingest/broadcast", b"[{]")
+    told = (await scene.get("/v1/ingest/status")).json()
+    assert (told["requests"], told["accepted"], told["duplicates"], told["rejected"]) == (2, 2, 1, 2)
+    assert told["codes"] == {"unknown_type": 1, "malformed": 1}
+    assert told["lateness_s"] == {"p50": 90, "p99": 90, "max": 90}
+    newest, older = told["rejects"]
+    assert (newest["index"], newest["code"]) == (None, "malformed")
+    assert (older["index"], older["pointer"]) == (1, "/type")
+    assert '"s2"' in older["item"]
+    assert (await scene.get("/v1/ingest/status", "sensors")).json()["requests"] == 0
+    assert (await scene.get("/v1/ingest/status", "nobody")).status_code == 401
+
+
+async def test_read_only_refuses_matches_and_goes_on_taking_events(scene: Scene) -> None:
+    match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
+    admin = {"Authorization": f"Bearer {scene.keys['admin']}"}
+    scene.mode.fold(mode.KEY, msgspec.json.encode(mode.Setting("read_only", "upgrade", "ann", NOW, None, 1)))
+    answer = await scene.http.put("/v1/matches/m10", json=match, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (503, "read_only")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "upgrade" in answer.json()["detail"]
+    assert (await scene.post("/v1/ingest/broadcast", event("ro"))).status_code == 202

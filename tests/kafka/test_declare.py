@@ -1,12 +1,17 @@
 """Topics are declared once, with one incarnation that every node agrees on."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from eventhub import topics
 from eventhub.errors import ConfigError, UnavailableError
-from eventhub.kafka import Declared, Kafka, declare
+from eventhub.kafka import Declared, Kafka, Lives, Offsets, begin_anew, declare
+from eventhub.kafka.declare import PREFIX
+from eventhub.record import Lost
+from tests.support.weaken import make
 
 
 async def declared(cluster: Kafka, partitions: int = 8) -> Declared:
@@ -41,6 +46,46 @@ async def test_a_topic_that_is_made_anew_gets_another_incarnation_and_the_rest_k
     assert {**after.incarnations, topics.LOG: before.epoch} == before.incarnations
 
 
+async def test_a_topic_that_somebody_else_made_anew_gets_another_incarnation(own_cluster: Kafka) -> None:
+    before = await declared(own_cluster)
+    await make(own_cluster, topics.BROADCAST, partitions=8, replication=1)
+    after = await declared(own_cluster)
+    assert after.created == []
+    assert after.ids[topics.BROADCAST] != before.ids[topics.BROADCAST]
+    fresh = {name for name, life in after.incarnations.items() if life != before.incarnations[name]}
+    assert fresh == {topics.BROADCAST}
+    assert await declared(own_cluster) == after
+
+
+async def test_nodes_that_begin_a_topic_anew_at_once_give_it_one_incarnation(own_cluster: Kafka) -> None:
+    before = await declared(own_cluster)
+    await asyncio.gather(*(begin_anew(own_cluster, before, Lost(i, 9, 5), node="n") for i in range(3)))
+    after = await declared(own_cluster)
+    assert after.epoch != before.epoch
+    await begin_anew(own_cluster, before, Lost(3, 9, 5), node="late")
+    assert await declared(own_cluster) == after
+
+
+async def test_a_node_learns_that_its_topics_are_others(own_cluster: Kafka) -> None:
+    before = await declared(own_cluster)
+    offsets = Offsets(own_cluster)
+    await offsets.open()
+    lives = Lives(before)
+    watching = asyncio.create_task(lives.watch(offsets))
+    lives.fold(f"{PREFIX}{topics.LOG}", b"00000000")
+    lives.fold(f"{PREFIX}{topics.LOG}", before.epoch.encode())
+    lives.settle()
+    assert not lives.over.is_set(), "an older record of the same key counted"
+    await make(own_cluster, topics.SOCIAL, partitions=8, replication=1)
+    await asyncio.wait_for(lives.over.wait(), 20)
+    await asyncio.wait_for(watching, 5)
+    await offsets.close()
+    told = Lives(before)
+    told.settle()
+    told.fold(f"{PREFIX}{topics.LOG}", b"00000000")
+    assert told.over.is_set()
+
+
 async def test_another_partition_count_is_refused_with_the_next_step(own_cluster: Kafka) -> None:
     await declared(own_cluster)
     with pytest.raises(ConfigError, match="EVENTHUB_KAFKA__PARTITIONS"):
@@ -57,6 +102,29 @@ async def test_topics_are_made_as_the_table_says(own_cluster: Kafka) -> None:
         await admin.close()
     for topic in topics.TOPICS.values():
         assert len(described[topic.name]["partitions"]) == (8 if topic.partitioned else 1)
+
+
+async def test_a_cluster_that_names_no_broker_for_a_moment_is_asked_again(
+    own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await declared(own_cluster)
+    lookup, turns = AIOKafkaClient.coordinator_lookup, 0
+
+    async def nobody_at_first(self: Any, *asked: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        if turns > 1:
+            return await lookup(self, *asked)
+        # As a broker answers that was frozen until its session with the controller ended.
+        known, self.cluster._brokers = self.cluster._brokers, {}
+        try:
+            return await lookup(self, *asked)
+        finally:
+            self.cluster._brokers = known
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", nobody_at_first)
+    assert await declared(own_cluster)
+    assert turns > 1
 
 
 async def test_a_cluster_that_does_not_answer_is_named() -> None:

@@ -5,6 +5,7 @@ import asyncio
 from eventhub import topics
 from eventhub.kafka import Kafka, Offsets, Table, Writer, read_range
 from eventhub.record import Outgoing
+from eventhub.tasks import end
 
 TOPIC = topics.BILLING
 
@@ -58,7 +59,6 @@ async def test_a_table_folds_the_newest_value_of_each_key_and_catches_up(cluster
     await writer.append(topics.ACCOUNTS, 0, [Outgoing(b"test:a", b"2", [])], timeout_s=10)
     await table.catch_up(10)
     assert held["test:a"] == b"2"
-    follow.cancel()
-    await asyncio.gather(follow, return_exceptions=True)
+    await end(follow)
     await table.close()
     await writer.close()

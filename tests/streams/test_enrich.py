@@ -1,8 +1,10 @@
 """The rule of step 2: what becomes of a raw record."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
+import pytest
 
 from eventhub import record, topics
 from eventhub.events import Event, Match, Player, RawEvent, Team
@@ -116,6 +118,35 @@ def test_positions_that_waited_too_long_are_too_late() -> None:
     assert result.code == "too_late"
     in_time = waited._replace(appended_ms=START_MS + 11 * 60_000)
     assert isinstance(enricher().step(in_time), Enriched)
+
+
+@pytest.mark.parametrize(
+    ("topic", "window_s"), [(topics.SENSORS, 12 * 60), (topics.SOCIAL, 25 * 60), (topics.BROADCAST, None)]
+)
+def test_what_is_sent_again_behind_its_window_is_too_late(topic: str, window_s: int | None) -> None:
+    def again(after_s: int) -> Any:
+        return enricher().step(raw(1, topic=topic, at_ms=START_MS + after_s * 1000))
+
+    if window_s is None:
+        assert isinstance(again(29 * 86_400), Enriched), "a broadcast's window is its match's, as long as one is heard"
+        return
+    assert isinstance(again(window_s), Enriched)
+    late = again(window_s + 1)
+    assert isinstance(late, Dead)
+    assert late.code == "too_late"
+
+
+def test_what_fails_after_it_was_decided_does_not_count_as_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = enricher()
+
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Enricher, "_tick", broken)
+        with pytest.raises(ValueError, match="a defect"):
+            rule.step(raw(1))
+    assert isinstance(rule.step(raw(1)), Enriched)
 
 
 def test_of_states_only_what_is_ahead_of_the_last_passes() -> None:

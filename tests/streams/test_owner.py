@@ -8,7 +8,8 @@ import pytest
 
 from eventhub import topics
 from eventhub.kafka import Bounds
-from eventhub.streams.owner import Batch, Lease, Membership, Owner
+from eventhub.streams.lease import Lease, Membership
+from eventhub.streams.owner import Batch, Owner
 
 LOG = topics.LOG
 
@@ -51,9 +52,10 @@ class Offsets:
     """Answers with a beginning that the test sets."""
 
     beginning = 0
+    end = 10_000
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
-        return Bounds(self.beginning, 10_000)
+        return Bounds(self.beginning, self.end)
 
 
 class Duty:
@@ -171,12 +173,64 @@ async def test_what_lies_higher_means_seek_again(scene: Make) -> None:
     assert duty.applied[LOG] == list(range(7))
 
 
+async def test_what_arrives_before_the_seek_is_over_is_fetched_again(scene: Make) -> None:
+    made = scene(LOG)
+    seek = made.consumer.seek_partition
+
+    async def slowly(partition: int, offsets: dict[tuple[str, int], int]) -> int:
+        token = await seek(partition, offsets)
+        if token == 1:
+            # A fetch that was under way brings the only records behind the new position.
+            made.owner.offer(LOG, token, records(0, 4))
+        return token
+
+    made.consumer.seek_partition = slowly  # type: ignore[method-assign]
+    made.owner.assign(Membership(1, "me"))
+    await until(lambda: len(made.consumer.seeks) == 2)
+    made.owner.offer(LOG, 2, records(0, 4))
+    await until(lambda: made.duty.applied[LOG])
+    assert made.duty.applied[LOG] == list(range(5))
+
+
+async def test_what_the_transport_dropped_is_fetched_again(scene: Make) -> None:
+    owner, duty, consumer, _ = await started(scene)
+    owner.offer(LOG, 1, records(0, 1))
+    await until(lambda: duty.applied[LOG])
+    owner.miss()
+    await until(lambda: len(consumer.seeks) == 2)
+    assert consumer.seeks[-1] == {(LOG, 0): 2}
+    assert duty.acquired == 1, "nothing was done with what was dropped, so the state stands"
+
+
 async def test_what_the_broker_no_longer_has_is_passed_over(scene: Make) -> None:
     owner, duty, _, offsets = await started(scene)
     offsets.beginning = 3
     owner.offer(LOG, 1, records(3, 6))
     await until(lambda: duty.applied[LOG])
     assert duty.applied[LOG] == [3, 4, 5, 6]
+
+
+async def what_comes_again_of_a_cut_topic_is_not_skipped(scene: Make) -> None:
+    """The topic ends before the position, so the client has begun at its first record, and tells nobody."""
+    owner, duty, consumer, offsets = await started(scene)
+    owner.offer(LOG, 1, records(0, 9))
+    await until(lambda: len(duty.applied[LOG]) == 10)
+    offsets.end = 6
+    owner.offer(LOG, 1, records(0, 5))
+    await until(lambda: duty.acquired == 2 and len(consumer.seeks) == 2)
+
+
+async def test_what_comes_again_of_a_cut_topic_makes_it_start_over(scene: Make) -> None:
+    await what_comes_again_of_a_cut_topic_is_not_skipped(scene)
+
+
+async def test_mutant_who_does_not_ask_skips_what_comes_again(scene: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Owner, topic: str, expected: int) -> None:
+        return
+
+    monkeypatch.setattr(Owner, "_not_cut", nothing)
+    with pytest.raises(TimeoutError):
+        await what_comes_again_of_a_cut_topic_is_not_skipped(scene)
 
 
 async def test_after_a_failure_it_acquires_again_and_redoes_the_batch(scene: Make) -> None:
@@ -198,6 +252,16 @@ async def test_a_refused_proof_waits_until_the_assignment_changes(scene: Make) -
     owner.assign(Membership(2, "me"))
     await until(lambda: duty.acquired == 1)
     assert consumer.proofs[-1] == Membership(2, "me")
+
+
+async def test_an_owner_that_lost_its_partition_amid_a_proof_waits_for_none(scene: Make) -> None:
+    owner, _, consumer, _ = scene()
+    consumer.accepted = Membership(2, "me")
+    owner.assign(Membership(1, "me"))
+    await until(lambda: consumer.proofs)
+    assert owner.proving
+    owner.assign(None)
+    await until(lambda: not owner.proving)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from eventhub import record, topics
@@ -17,8 +18,10 @@ from eventhub.identity import identity
 from eventhub.kafka import Declared, Kafka, Offsets, Partitioner, Writer, read_range
 from eventhub.record import Outgoing
 from eventhub.streams import enrichment, transport
+from eventhub.streams import stage as stage_module
 from eventhub.streams.enrichment import Enrichment
 from eventhub.streams.stage import Family, Stage
+from eventhub.tasks import end
 from tests.support.wait import until
 
 PARTITIONS = 8
@@ -54,6 +57,7 @@ class Bench:
             name,
             3600,
             3600,
+            asyncio.Lock(),
         )
         stage = Stage(
             Family("enrichment", topics.RAW, lambda p: Enrichment(p, around)),
@@ -99,9 +103,7 @@ class Bench:
         return sorted(owned) == list(range(PARTITIONS)) and all(stage.partitions for stage in self.stages)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await asyncio.gather(*(stage.close() for stage in self.stages))
 
 
@@ -180,5 +182,45 @@ async def test_a_crashed_app_is_built_anew_and_goes_on(bench: Bench) -> None:
     await until(bench.shared, "the node to own all partitions", 15)
     await stage._app.crash(RuntimeError("as a timer would"))
     await until(lambda: stage.rebuilt == 1, "the crash to be noticed", 15)
+    await bench.send(48)
+    await until(bench.all_on_the_log, "the new App to work", 30)
+
+
+async def test_a_leader_that_knew_of_no_partitions_asks_again_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assign, turns = RangePartitionAssignor.assign, 0
+
+    def knows_nothing_at_first(cluster: Any, members: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            # As a broker tells that was frozen until its session with the controller ended.
+            cluster._partitions.clear()
+        return assign(cluster, members)
+
+    monkeypatch.setattr(RangePartitionAssignor, "assign", knows_nothing_at_first)
+    bench.start("a")
+    await until(bench.shared, "the partitions to be assigned")
+    assert turns > 1
+
+
+async def test_a_member_whose_proofs_are_refused_for_ever_joins_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prove, refused = transport._Thread.prove, 0
+
+    async def forgotten(self: Any, *asked: Any) -> bool:
+        nonlocal refused
+        if not bench.stages[0].rebuilt:
+            refused += 1
+            return False
+        return await prove(self, *asked)
+
+    monkeypatch.setattr(transport._Thread, "prove", forgotten)
+    monkeypatch.setattr(stage_module, "UNPROVEN_S", 0)
+    bench.start("one")
+    await until(bench.shared, "the stage to join anew and to own everything")
+    assert refused > PARTITIONS
     await bench.send(48)
     await until(bench.all_on_the_log, "the new App to work", 30)

@@ -6,7 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import websockets
+
+from eventhub.documents import frames
+from eventhub.tasks import end
 
 EVENT = b'"event":'
 
@@ -23,11 +27,15 @@ class Client:
         self.recovered: list[bool] = []
         self.connections = 0
         self.heartbeats: list[dict[str, Any]] = []
+        self.connects: list[dict[str, Any]] = []
+        self.notices: list[tuple[float, dict[str, Any]]] = []
+        """Each with the loop's time of its arrival."""
         self._cursors: dict[str, str | None] = {}
         self._starts: dict[str, str | None] = {}
         self._socket: Any = None
         self._task: asyncio.Task[None] | None = None
         self._id = 1
+        self._documented: msgspec.json.Decoder[Any] = msgspec.json.Decoder(frames.AnySent)
 
     async def __aenter__(self) -> "Client":
         self._task = asyncio.create_task(self._run())
@@ -35,8 +43,10 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task.done():
+            # It never ends by itself: a client that died has shown nothing since, and says why.
+            self._task.result()
+        await end(self._task)
 
     async def subscribe(self, channel: str, *, start: str | None = None, cursor: str | None = None) -> None:
         """From the start, after a cursor, or (neither) with a state."""
@@ -84,7 +94,9 @@ class Client:
                 await self._ask(socket, channel)
             while True:
                 # A node that is frozen or gone without a word is left after a while, as an SDK would.
-                frame = await asyncio.wait_for(socket.recv(decode=False), 10)
+                # Not wait_for: Python 3.11's loses a cancellation that comes together with a frame.
+                async with asyncio.timeout(10):
+                    frame = await socket.recv(decode=False)
                 for line in frame.split(b"\n"):
                     self._take(line)
 
@@ -100,6 +112,9 @@ class Client:
     def _take(self, line: bytes) -> None:
         message = json.loads(line)
         kind = message["type"]
+        # What the documents say of messages is held by every test with a client; of events one is enough.
+        if kind != "event" or not self.events[message["channel"]]:
+            self._documented.decode(line)
         if kind == "event":
             channel = message["channel"]
             self._cursors[channel] = message["cursor"]
@@ -117,3 +132,7 @@ class Client:
             self.errors.append(message)
         elif kind == "heartbeat":
             self.heartbeats.append(message)
+        elif kind == "connected":
+            self.connects.append(message)
+        elif kind == "notice":
+            self.notices.append((asyncio.get_running_loop().time(), message))

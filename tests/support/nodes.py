@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from eventhub.tasks import end
+
 READY_TIMEOUT_S = 60
 
 
@@ -25,20 +27,33 @@ def free_port() -> int:
 
 
 class NodeProcess:
-    """One `eventhub serve`; keeps its ports and data folder over restarts."""
+    """One `eventhub serve`; keeps its ports and data folder over restarts, and may come back as another `program`.
 
-    def __init__(self, name: str, folder: Path, environ: Mapping[str, str], program: tuple[str, ...] = ()) -> None:
-        self.name = name
+    `shared` is a data folder of several nodes, which then share embedded services; `flags` follow `serve`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        program: tuple[str, ...] = (),
+        *,
+        shared: Path | None = None,
+        flags: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.folder = name, shared or folder / name
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.log_path = folder / f"{name}.log"
-        self._program = program or (sys.executable, "-m", "eventhub")
+        self.program = program or (sys.executable, "-m", "eventhub")
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("EVENTHUB_")},
             **environ,
-            "EVENTHUB_DATA_DIR": str(folder / name),
+            "EVENTHUB_DATA_DIR": str(self.folder),
         }
+        self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,11 +61,17 @@ class NodeProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def start(self) -> None:
         ports = ("--port", str(self.port), "--admin-port", str(self.admin_port))
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._program, "serve", *ports],
+                [*self.program, "serve", *ports, *self._flags],
                 env=self._environ,
                 stdout=log,
                 stderr=log,
@@ -121,3 +142,24 @@ async def running(*nodes: NodeProcess) -> AsyncIterator[None]:
     finally:
         for node in nodes:
             node.close()
+
+
+@asynccontextmanager
+async def supervised(*nodes: NodeProcess) -> AsyncIterator[list[int]]:
+    """Running nodes, each started again whenever it ends, as whatever runs them would; yields their exit codes."""
+    ends: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            for node in nodes:
+                code = node.exit_code
+                if code is not None:
+                    ends.append(code)
+                    node.start()
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield ends
+    finally:
+        await end(watching)

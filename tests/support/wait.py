@@ -9,9 +9,12 @@ import pytest
 
 async def until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
     """Return once the condition holds; fails with what was waited for. The condition may be a coroutine function."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
     try:
-        async with asyncio.timeout(timeout_s):
-            while True:
+        async with asyncio.timeout_at(deadline):
+            # The clock is asked too: where the one cancellation is lost in a condition, the wait would never end.
+            while loop.time() < deadline:
                 found = condition()
                 if asyncio.iscoroutine(found):
                     found = await found
@@ -19,4 +22,5 @@ async def until(condition: Callable[[], Any], what: str, timeout_s: float = 60) 
                     return
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        pytest.fail(f"waited {timeout_s:g} s for {what}")
+        pass
+    pytest.fail(f"waited {timeout_s:g} s for {what}")

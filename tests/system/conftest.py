@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from eventhub import auth, kafka, operations
-from eventhub.embedded import Services
+from eventhub import auth, config, kafka, operations
+from eventhub.embedded import Services, join
+from tests.support.brokers import Brokers, running
 from tests.support.clients import Client
 from tests.support.feed import RealMatch, Source, real_matches
 from tests.support.nodes import NodeProcess
@@ -64,42 +66,70 @@ def matches() -> list[RealMatch]:
     return real_matches()
 
 
-@pytest.fixture
-async def platform(own_services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
-    """A platform with 8 partitions, or as `@pytest.mark.parametrize("partitions", [7])` says."""
-    partitions = getattr(request, "param", 8)
-    cluster = kafka.Kafka(own_services.addresses.kafka)
+@asynccontextmanager
+async def platform_on(
+    services: Services, bootstrap: str, folder: Path, *, partitions: int = 8, replication: int = 1
+) -> AsyncIterator[Platform]:
+    """A platform on this Kafka and the PostgreSQL of these services, its topics made anew and a database of its own."""
+    cluster = kafka.Kafka(bootstrap)
     await _wipe(cluster)
-    await kafka.declare(cluster, partitions=partitions, replication=1, min_insync_replicas=1)
+    await kafka.declare(
+        cluster, partitions=partitions, replication=replication, min_insync_replicas=min(2, replication)
+    )
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     name = f"t_{secrets.token_hex(6)}"
-    async with await psycopg.AsyncConnection.connect(own_services.addresses.postgres, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(services.addresses.postgres, autocommit=True) as connection:
         await connection.execute(f"create database {name}".encode())
-    dsn = own_services.addresses.postgres.rpartition("/")[0] + f"/{name}"
+    dsn = services.addresses.postgres.rpartition("/")[0] + f"/{name}"
     writer = kafka.Writer(cluster)
     await writer.open()
     yield Platform(
-        services=own_services,
+        services=services,
         cluster=cluster,
         dsn=dsn,
         partitions=partitions,
-        folder=tmp_path,
+        folder=folder,
         environ={
-            "EVENTHUB_KAFKA__BOOTSTRAP_SERVERS": own_services.addresses.kafka,
-            "EVENTHUB_KAFKA__REPLICATION": "1",
+            "EVENTHUB_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+            "EVENTHUB_KAFKA__REPLICATION": str(replication),
             "EVENTHUB_KAFKA__PARTITIONS": str(partitions),
             "EVENTHUB_POSTGRES__DSN": dsn,
             "EVENTHUB_STREAMS__SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
             "EVENTHUB_AUTH__SIGNING_KEY": pem.decode(),
             "EVENTHUB_DELIVERY__PING_S": "3",
         },
-        tokens=auth.load_tokens(pem.decode(), tmp_path),
+        tokens=auth.load_tokens(pem.decode(), folder),
         broadcast_key=await operations.write_key(writer, "broadcast"),
         admin_key=await operations.write_key(writer, "admin"),
     )
     await writer.close()
+
+
+@pytest.fixture
+async def platform(own_services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
+    """A platform with 8 partitions, or as `@pytest.mark.parametrize("partitions", [7])` says."""
+    partitions = getattr(request, "param", 8)
+    async with platform_on(own_services, own_services.addresses.kafka, tmp_path, partitions=partitions) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def brokers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Brokers]:
+    """Three brokers of a test module's own, to be broken; the controller outlives them."""
+    async with running(Brokers(tmp_path_factory.mktemp("three") / "brokers", dedicated=True)) as three:
+        yield three
+
+
+@pytest.fixture
+async def on_three(brokers: Brokers, own_folder: Path, tmp_path: Path) -> AsyncIterator[Platform]:
+    """A platform on the three brokers, of which two must have a record, with a PostgreSQL of its own."""
+    given = config.Settings(data_dir=own_folder, kafka=config.Kafka(bootstrap_servers=brokers.bootstrap))
+    services = await asyncio.to_thread(lambda: join(given, say=lambda _: None, progress=lambda *_: None))
+    async with platform_on(services, brokers.bootstrap, tmp_path, replication=3) as made:
+        yield made._replace(environ={**made.environ, "EVENTHUB_INGEST__ACK_TIMEOUT_S": "5"})
+    await asyncio.to_thread(services.leave)
 
 
 async def _wipe(cluster: kafka.Kafka) -> None:

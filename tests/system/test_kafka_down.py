@@ -49,6 +49,11 @@ async def test_a_node_outlives_a_frozen_and_a_killed_kafka(
         )
         assert done == ["frozen", "killed"]
         await exactly_once(platform, source, client)
+        # Frozen for longer than 2 s, which no client can tell from quiet by itself; and killed, perhaps for less.
+        told = [notice for _, notice in client.notices]
+        assert (told[0]["mode"], told[0]["affected"]) == ("degraded", ["kafka"])
+        await until(lambda: client.notices[-1][1]["mode"] == "normal", "the notice that Kafka is back")
+        assert client.connections == 1, "a socket is never dropped because a dependency is down"
         for match in matches[:2]:
             check_sheet(await final(platform, node, match.name), match.name)
         await source.close()

@@ -4,17 +4,16 @@ The order of precedence: own goal, goal, red card, second yellow, yellow card, t
 come as percent of the pitch in the acting team's view, origin top left.
 """
 
-import gzip
-import zlib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from eventhub.errors import MalformedError, RejectedError
-from eventhub.events import PERIODS, Incoming, Match
+from eventhub.events import PERIODS, Incoming, Match, Source
 from eventhub.ingest.adapters import Feed
+from eventhub.ingest.adapters.reading import UNREADABLE, Count, check_clock, decode, whole
 
 PERIOD = {
     "1H": "first_half",
@@ -90,9 +89,7 @@ KINDS: dict[int, Kind] = {
     51: Kind("whistle"),
 }
 OFFSIDE = 6
-LAST_S = 20_000
-"""No match clock goes beyond; the limit of `Incoming.clock_s`, which is not checked again after an adapter."""
-UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+Percent = Annotated[float, msgspec.Meta(ge=-1_000, le=1_000)]
 
 
 class Tag(msgspec.Struct, gc=False):
@@ -104,20 +101,20 @@ class Tag(msgspec.Struct, gc=False):
 class Position(msgspec.Struct, gc=False):
     """Percent of the pitch, from the acting team's own goal and its left."""
 
-    x: float
-    y: float
+    x: Percent
+    y: Percent
 
 
 class Record(msgspec.Struct, rename="camel"):
     """The fields of a Wyscout event that are read; `sub_event_id` is an empty text where there is none."""
 
-    id: int
+    id: Count
     event_id: int
-    team_id: int
+    team_id: Count
     match_period: str
     event_sec: float
     sub_event_id: int | str = ""
-    player_id: int = 0
+    player_id: Count = 0
     tags: list[Tag] = []
     positions: list[Position] = []
 
@@ -159,14 +156,14 @@ class WyscoutAdapter:
     """Maps Wyscout v2 events of a broadcast feed."""
 
     provider = "wyscout"
-    source = "broadcast"
+    source: Source = "broadcast"
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(Record).decode
+        self._decoder = msgspec.json.Decoder(Record)
 
     def map(self, record: bytes, match: Match) -> Incoming:
         """The canonical event of one record. Raises RejectedError with code and pointer."""
-        event = self._read(record)
+        event = decode(self._decoder, record, "a Wyscout event")
         period = PERIODS.get(PERIOD.get(event.match_period, ""))
         if period is None:
             raise RejectedError(
@@ -176,13 +173,9 @@ class WyscoutAdapter:
             )
         tags = {tag.id for tag in event.tags}
         kind = _kind(event, tags)
-        clock_s = round(period.begins_s + event.event_sec, 3)
-        if event.event_sec < 0 or clock_s > LAST_S:
-            raise RejectedError(
-                f"eventSec {event.event_sec} puts the match clock outside 0 to {LAST_S} s",
-                code="number_range",
-                pointer="/eventSec",
-            )
+        if event.event_sec < 0:
+            raise RejectedError(f"eventSec {event.event_sec} is negative", code="number_range", pointer="/eventSec")
+        clock_s = check_clock(period.begins_s + event.event_sec, "/eventSec")
         team_id = str(event.team_id)
         return Incoming(
             match_id=match.match_id,
@@ -199,9 +192,8 @@ class WyscoutAdapter:
     def read(self, path: Path) -> Feed:
         """A file as Wyscout's open data has it, gzipped or not. Raises MalformedError naming the file and place."""
         try:
-            raw = path.read_bytes()
-            file = msgspec.json.decode(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, type=File)
-        except (OSError, EOFError, zlib.error, *UNREADABLE) as error:
+            file = msgspec.json.decode(whole(path, "a Wyscout v2 file"), type=File)
+        except UNREADABLE as error:
             raise MalformedError(f"{path.name} is not a Wyscout v2 file of one match: {error}") from error
         timed = [(*self._time(event, f"{path.name}, event {n}"), bytes(event)) for n, event in enumerate(file.events)]
         if len(file.teams) != 2 or not timed:
@@ -212,19 +204,13 @@ class WyscoutAdapter:
 
     def _time(self, event: msgspec.Raw, place: str) -> tuple[str, float]:
         try:
-            record = self._decode(event)
+            record = self._decoder.decode(event)
         except UNREADABLE as error:
             raise MalformedError(f"{place} is not a Wyscout v2 event: {error}") from error
         period = PERIODS.get(PERIOD.get(record.match_period, ""))
         if period is None:
             raise MalformedError(f"{place}: matchPeriod {record.match_period[:20]!r} is none of {', '.join(PERIOD)}")
         return period.name, period.begins_s + record.event_sec
-
-    def _read(self, record: bytes) -> Record:
-        try:
-            return self._decode(record)
-        except UNREADABLE as error:
-            raise RejectedError(f"not a Wyscout event: {str(error)[:200]}", code="malformed", pointer="") from error
 
 
 def _kind(event: Record, tags: set[int]) -> Kind:

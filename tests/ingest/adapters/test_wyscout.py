@@ -93,6 +93,7 @@ def test_the_golden_records_have_everything_that_the_six_files_map_to(
     real: list[tuple[dict[str, Any], Incoming]],
 ) -> None:
     golden = json.loads((Path(__file__).parent / "golden" / "wyscout.json").read_text())["pairs"]
+    assert len(golden) >= 25
     kept = {(p["event"]["type"], p["event"]["payload"].get("sub_type")) for p in golden}
     assert {(event.type, event.payload.get("sub_type")) for _, event in real} - kept == set()
 
@@ -155,7 +156,10 @@ def test_the_strongest_thing_that_is_said_is_the_type(tags: tuple[int, ...], sub
         (json.dumps(FIXED | {"eventSec": 1e300}).encode(), "number_range", "/eventSec"),
         (json.dumps(FIXED | {"eventSec": 20_000.1}).encode(), "number_range", "/eventSec"),
         (json.dumps(FIXED | {"matchPeriod": "2H", "eventSec": -1}).encode(), "number_range", "/eventSec"),
-        (json.dumps(FIXED | {"positions": [{"x": "left"}]}).encode(), "malformed", ""),
+        (json.dumps(FIXED | {"positions": [{"x": "left"}]}).encode(), "malformed", "/positions/0/x"),
+        (json.dumps(FIXED | {"positions": [{"x": 1e300, "y": 0}]}).encode(), "number_range", "/positions/0/x"),
+        (json.dumps(FIXED | {"id": 10**300}).encode(), "number_range", "/id"),
+        (json.dumps(FIXED | {"id": 2**63}).encode(), "number_range", "/id"),
         (json.dumps(FIXED).encode().replace(b"1H", b"\xff"), "malformed", ""),
         (b"", "malformed", ""),
         (b'{"id": NaN}', "malformed", ""),
@@ -222,7 +226,7 @@ def test_a_small_file_is_read_gzipped_or_not(tmp_path: Path) -> None:
         b"{}",
         b'{"events": [], "teams": {}, "players": {}}',
         b"\x1f\x8bbroken",
-        gzip.compress(json.dumps(FILE).encode())[:40],
+        gzip.compress(json.dumps(FILE).encode(), mtime=0)[:40],
         b'{"events": ' + b"[" * 100_000,
         json.dumps(FILE).encode().replace(b"Home", b"\xff"),
         json.dumps(FILE | {"teams": {"1": {}, "2": {}}}).encode(),

@@ -1,0 +1,33 @@
+"""What each code of `eventhub doctor` means: what would happen to events if it stayed so."""
+
+FINDINGS: dict[str, str] = {
+    "missing": "A topic is not there; a node makes it when it starts.",
+    "partitions": "A topic has another partition count than `kafka.partitions`: keys would go elsewhere.",
+    "replication": "A topic has too few copies: a lost disk is a lost log. A note in development.",
+    "min_isr": "Too few copies acknowledge a record, or so many that no broker may ever be down.",
+    "unclean": "A copy that missed records may become the leader, and what it missed is gone.",
+    "cleanup": "The log would be compacted, or a table would be deleted by age.",
+    "retention": "Records are deleted before those who read them, or who replay, are sure to be done.",
+    "retention_order": "A raw topic outlives the log, whose records say how far the raw topics were applied.",
+    "retention_bytes": "A size limit deletes records before their time on a busy day.",
+    "timestamps": "Producers set the time of a record, so old events would be deleted at once.",
+    "message_bytes": "A full batch would be refused.",
+    "transactional_id": "Kafka forgets a fence before it is renewed, and an old owner could write again.",
+    "producer_id": "Kafka forgets an idle producer before it is renewed, and the owner's writes would be refused.",
+    "auto_create": "A deleted topic comes back empty under its old name, and offsets mean something else.",
+    "internal_replication": "Kafka's own topics have too few copies: with one broker, groups or fences are gone.",
+    "internal_min_isr": "The epochs of the fences may be lost with one broker.",
+    "session_timeout": "The brokers refuse groups with `streams.session_timeout_s`.",
+    "hidden": "Brokers do not show their settings to this user, so they were not judged.",
+    "brokers": "Fewer brokers answer than a topic has copies.",
+    "under_replicated": "Some copies are behind or gone; one more death may stop writes.",
+    "unwritable": "Partitions have no leader, or too few copies in sync to be written.",
+    "clock_ahead": "A broker's clock is ahead of this node's; one that is behind cannot be seen without writing.",
+    "kafka_unreachable": "Kafka does not answer.",
+    "kafka_refused": "Kafka refuses this user, or its certificate is not trusted.",
+    "postgres_unreachable": "PostgreSQL does not answer.",
+    "postgres_version": "PostgreSQL is too old.",
+    "postgres_connections": "PostgreSQL gives fewer connections than one node may open.",
+    "postgres_schema": "The schema is older than this version (a node migrates it), or newer (run a newer eventhub).",
+}
+"""Each by its code, which never changes."""

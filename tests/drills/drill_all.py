@@ -1,0 +1,116 @@
+"""The full forms of the fault suites, for `make drill`: they take more than an hour, and print what they measured."""
+
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.conftest import join_on
+from tests.drills import brokers as of_three
+from tests.drills import health, outage, poison, suites
+from tests.support.brokers import Brokers
+from tests.support.feed import RealMatch
+from tests.system.conftest import Platform
+
+TAKEOVER_KILLED_S, TAKEOVER_ENDED_S = 15, 3
+PAIRS, POISONED_PACE, STALLED_S, PARKED_S = 7, 0.9, 60, 240
+SPOOL_PER_S, SPOOL_DRAINED_S = 2_000, 30
+WEDGED_S = 60, 75
+pytestmark = pytest.mark.timeout(3600)
+
+
+async def test_submissions(platform: Platform) -> None:
+    account = await suites.submissions(platform, size=100_000, kills=50)
+    print(f"\nsubmissions: {account}")
+    assert account.submissions == 100_000
+
+
+async def test_failpoints(platform: Platform) -> None:
+    account = await suites.failpoints(platform, times=20, size=130_000)
+    print(f"\nfailpoints: {account}")
+
+
+async def test_zombies(platform: Platform) -> None:
+    account = await suites.zombies(platform, times=20, frozen_s=30, size=20_000)
+    print(f"\nzombies: {account}")
+
+
+async def test_takeovers(platform: Platform) -> None:
+    account, times = await suites.takeovers(platform, nodes=3, kills=10, rounds=5, per_s=500, size=300_000)
+    print(f"\ntakeovers: {account}\nstood still: {times.told()}")
+    assert max(times.killed_s) <= TAKEOVER_KILLED_S
+    assert max(times.ended_s) <= TAKEOVER_ENDED_S
+
+
+async def test_aggregation(platform: Platform) -> None:
+    account = await suites.aggregation_kills(platform, kills=30, size=30_000)
+    print(f"\naggregation: {account}")
+
+
+async def test_spool_of_nodes_that_are_killed(platform: Platform, matches: list[RealMatch]) -> None:
+    found = await outage.killed(platform, matches[0], nodes=2, frozen_s=60, kills=20, per_s=SPOOL_PER_S)
+    print(f"\nspool, killed: {found}")
+    assert len(found.spooled) == 20
+    assert found.per_s >= SPOOL_PER_S
+    assert found.drained_s <= SPOOL_DRAINED_S
+
+
+async def test_spool_of_a_dead_node_on_the_same_folder(platform: Platform, matches: list[RealMatch]) -> None:
+    records = await outage.adopted(platform, matches[0], answers=1_000)
+    print(f"\nspool, adopted: {records} records")
+
+
+@pytest.mark.parametrize("how", ["disk", "bound"])
+async def test_spool_without_room(platform: Platform, matches: list[RealMatch], how: str) -> None:
+    found = await outage.too_full(platform, matches[0], how=how, size_bytes=8 << 20, refusals=500)
+    print(f"\nspool, full by its {how}: {found}")
+
+
+async def test_brokers(on_three: Platform, brokers: Brokers, matches: list[RealMatch]) -> None:
+    found = await of_three.killed(on_three, brokers, matches[0], size=100_000, two_down_s=30, unseen=6)
+    print(f"\nbrokers: {found}")
+    assert found.accepted >= 100_000
+
+
+@pytest.mark.parametrize("how", ["hang", "swallow"])
+async def test_health_of_a_wedged_partition(platform: Platform, matches: list[RealMatch], how: str) -> None:
+    after_s = await health.wedged(platform, matches[0], how, stuck_after_s=None, within_s=WEDGED_S[1] + 30)
+    print(f"\nhealth, {how}: 503 after {after_s:.1f} s")
+    assert WEDGED_S[0] <= after_s <= WEDGED_S[1]
+
+
+async def test_health_while_postgres_and_kafka_are_down(
+    platform: Platform, matches: list[RealMatch], own_folder: Path
+) -> None:
+    heal = partial(join_on, own_folder)
+    postgres, kafka = await health.away(platform, matches[0], heal, down_s=300, stuck_after_s=None)
+    print(f"\nhealth, away: live at every look; PostgreSQL {postgres}, Kafka {kafka}")
+
+
+async def test_poison(platform: Platform) -> None:
+    size, ill = 10_000, 100
+    # The first run warms the nodes up; then pairs, of which either comes first in turn.
+    pairs = [(0, ill) if turn % 2 == 0 else (ill, 0) for turn in range(PAIRS)]
+    runs = [ill, *(one for pair in pairs for one in pair)]
+    figures = await poison.raising(platform, runs, size=size)
+    ratios = [
+        figures.per_s[1 + 2 * turn + pair.index(ill)] / figures.per_s[1 + 2 * turn + pair.index(0)]
+        for turn, pair in enumerate(pairs)
+    ]
+    print(f"\npoison: {figures}\nof clean: {sorted(ratios)}, median {median(ratios):.2f}")
+    assert (figures.stored, figures.mended) == (size * len(runs) - sum(runs), size * len(runs))
+    assert figures.waited_s <= STALLED_S
+    assert median(ratios) >= POISONED_PACE
+
+
+async def test_crash_poison(platform: Platform) -> None:
+    figures = await poison.crashing(platform, ["kill", "hang"], parked_s=PARKED_S)
+    print(f"\ncrash poison: {figures}")
+    assert max(figures.parked_s.values()) <= PARKED_S
+    assert max(figures.deaths.values()) <= poison.DEATHS_MOST
+
+
+async def test_it_finds_out_nodes_that_do_not_count_deaths(platform: Platform) -> None:
+    with pytest.raises((AssertionError, pytest.fail.Exception), match="not everything is parked"):
+        await poison.crashing(platform, ["kill"], parked_s=PARKED_S, mutant="deaths-uncounted")

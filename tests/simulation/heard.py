@@ -1,0 +1,133 @@
+"""What every client must have heard: its subscription's events once, in log order, or an explicit reset."""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from eventhub import record
+from eventhub.delivery.cursor import parse
+from eventhub.streams import sheet
+from eventhub.streams.aggregation import IGNORED, _Folded
+from tests.simulation.broker import Record
+from tests.simulation.model import events_of, id_of
+from tests.simulation.watcher import Told, Watcher
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_LETTER = {"critical": "c", "normal": "n", "bulk": "b"}
+
+
+def check_client(world: "World", watcher: Watcher) -> None:
+    """Raise AssertionError where what it was told does not follow from the log."""
+    ear = _Ear(world, watcher)
+    for told in watcher.told:
+        getattr(ear, f"_{told.kind}")(told)
+    ear.finish()
+
+
+class _Ear:
+    """Walks through what a client was told, with the place in each match up to which it knows everything."""
+
+    def __init__(self, world: "World", watcher: Watcher) -> None:
+        self._world, self._name = world, watcher.name
+        kind, _, subject = watcher.channel.partition(":")
+        teams = {m: (match.home.id, match.away.id) for m, match in world.registry.items()}
+        self._matches = [m for m in world.registry if (m == subject if kind == "match" else subject in teams[m])]
+        letters = {_LETTER[lane] for lane in watcher.lanes}
+        self._wanted = {m: self._passing(m, letters) for m in self._matches}
+        self._match_of = {_text(id_of(one)): (m, one.offset) for m in self._matches for one in events_of(world, m)}
+        self._at: dict[str, int] | None = None
+        self._heard: set[str] = set()
+        self._folds: dict[str, tuple[int, sheet.Fold]] = {}
+
+    def finish(self) -> None:
+        """Nothing is left."""
+        assert self._at is not None, f"{self._name} was never told where it is"
+        for match_id, wanted in self._wanted.items():
+            left = [one.offset for one in wanted if one.offset > self._at[match_id]]
+            assert not left, f"{self._name} never got offsets {left[:5]} of {match_id}"
+
+    def _passing(self, match_id: str, letters: set[str]) -> list[Record]:
+        found = events_of(self._world, match_id)
+        return [e for e in found if not letters or record.kind(record.head(e.headers)).decode()[0] in letters]
+
+    def _begin(self, told: Told) -> None:
+        if told.cursor is not None:
+            self._place(told.cursor)
+        elif told.event_id == "start":
+            self._at = dict.fromkeys(self._matches, -1)
+            self._heard.clear()
+        else:
+            self._at = None
+            self._heard.clear()
+
+    def _event(self, told: Told) -> None:
+        assert self._at is not None, f"{self._name} got an event before it was told where it is"
+        found = self._match_of.get(told.event_id)
+        assert found is not None, f"{self._name} got {told.event_id}, which is not of its subscription"
+        match_id, offset = found
+        following = [one.offset for one in self._wanted[match_id] if one.offset > self._at[match_id]]
+        assert told.event_id not in self._heard, f"{self._name} got offset {offset} of {match_id} twice"
+        assert following and following[0] == offset, (
+            f"{self._name} got offset {offset} of {match_id}, wanted was {following[:1]} after {self._at[match_id]}"
+        )
+        self._heard.add(told.event_id)
+        self._at[match_id] = offset
+        self._covers(told)
+        assert told.cursor is not None
+        partition = self._world.partitioner(match_id)
+        assert parse(told.cursor).seen[partition] == offset, f"the cursor {told.cursor} is not that of offset {offset}"
+
+    def _cursor(self, told: Told) -> None:
+        if self._at is not None:
+            self._covers(told)
+
+    def _state(self, told: Told) -> None:
+        self._sheet(told.sheet)
+        self._at = {**(self._at or {}), told.sheet["match_id"]: self._applied(told.sheet)}
+
+    def _reset(self, told: Told) -> None:
+        self._heard.clear()
+        self._at = None
+        self._state(told)
+
+    def _covers(self, told: Told) -> None:
+        """A cursor says that everything up to it was sent."""
+        assert told.cursor is not None and self._at is not None
+        for partition, offset in parse(told.cursor).seen.items():
+            for match_id, at in self._at.items():
+                if self._world.partitioner(match_id) == partition:
+                    skipped = [one.offset for one in self._wanted[match_id] if at < one.offset <= offset]
+                    assert not skipped, f"{self._name}: cursor {told.cursor} skips offsets {skipped} of {match_id}"
+
+    def _place(self, cursor: str) -> None:
+        """It asks to go on after this cursor, which may lie before a state that it was given."""
+        seen = parse(cursor).seen
+        self._at = {m: seen.get(self._world.partitioner(m), -1) for m in self._matches}
+
+    def _applied(self, given: dict[str, Any]) -> int:
+        return parse(given["cursor"]).seen[self._world.partitioner(given["match_id"])]
+
+    def _sheet(self, given: dict[str, Any]) -> None:
+        """A state holds everything up to its cursor, and nothing more."""
+        match_id, applied = given["match_id"], self._applied(given)
+        match = self._world.registry[match_id]
+        fold = sheet.begin(match)
+        for one in events_of(self._world, match_id):
+            if one.offset <= applied and record.kind(record.head(one.headers)) not in IGNORED:
+                sheet.apply(fold, msgspec.json.decode(one.value or b"", type=_Folded))
+        wanted = msgspec.json.decode(msgspec.json.encode(sheet.sheet(fold, match)))
+        shown = {key: value for key, value in given.items() if key not in ("cursor", "stale")}
+        assert _plain(shown) == _plain(wanted), (
+            f"{self._name}: the state of {match_id} at {applied} is {shown}, wanted is {wanted}"
+        )
+
+
+def _plain(shown: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in shown.items() if key != "possession"}
+
+
+def _text(packed: bytes) -> str:
+    digits = packed.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

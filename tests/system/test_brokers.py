@@ -1,0 +1,91 @@
+"""Three brokers, of which two must have a record: one dies and nothing stops, two die and no promise is broken."""
+
+import asyncio
+
+import httpx2
+import pytest
+
+from tests.drills import brokers as drill
+from tests.drills.outage import mutated
+from tests.support.brokers import Brokers
+from tests.support.feed import RealMatch
+from tests.support.nodes import running
+from tests.support.wait import until
+from tests.system.checks import check_sheet, exactly_once, final
+from tests.system.conftest import Platform
+
+
+async def one_event(platform: Platform, url: str, match_id: str, number: int) -> httpx2.Response:
+    """Send one canonical event and return the answer, whatever it is."""
+    event = {
+        "source_event_id": f"{match_id}:late:{number}",
+        "match_id": match_id,
+        "type": "period_end",
+        "occurred_at": "2026-01-01T00:00:00Z",
+        "period": "second_half",
+        "clock_s": 5400 + number,
+    }
+    async with httpx2.AsyncClient(timeout=40) as http:
+        return await http.post(
+            f"{url}/v1/ingest/broadcast", json=event, headers={"Authorization": f"Bearer {platform.broadcast_key}"}
+        )
+
+
+@pytest.mark.timeout(240)
+async def test_one_broker_may_die_and_of_two_nothing_acknowledged_is_lost(
+    on_three: Platform, brokers: Brokers, matches: list[RealMatch]
+) -> None:
+    node = on_three.node("one")
+    first, second = matches[0], matches[1]
+    async with running(node), drill.mended(brokers), on_three.client(node) as client:
+        source = on_three.source(node)
+        for match in (first, second):
+            await source.declare(match.name, match)
+            await client.subscribe(f"match:{match.name}", start="start")
+        batches = 0
+
+        async def kill_one() -> None:
+            nonlocal batches
+            batches += 1
+            if batches == 8:
+                await brokers.kill(0)
+
+        await asyncio.wait_for(source.play(first.name, first, batch=50, after=kill_one), 90)
+        assert not brokers.processes[0].alive and batches > 16
+        live = client.events[f"match:{first.name}"]
+        await until(lambda: len(live) >= len(source.accepted[first.name]), "the live client to get everything", 60)
+        check_sheet(await final(on_three, node, first.name), first.name)
+
+        await brokers.kill(1)
+        promised: list[str] = []
+        for number in range(3):
+            answer = await one_event(on_three, node.url, second.name, number)
+            if answer.status_code == 202:
+                assert answer.json()["durable"] == "spool", "one copy is not durable"
+                promised += [item["event_id"] for item in answer.json()["items"]]
+            else:
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["retry-after"]
+        await brokers.restart(0)
+        await brokers.restart(1)
+        await brokers.healthy()
+        source.accepted.setdefault(second.name, []).extend(promised)
+        await asyncio.wait_for(source.play(second.name, second), 90)
+        await exactly_once(on_three, source, client)
+        assert client.connections == 1, "a socket is never dropped because a dependency is down"
+        await source.close()
+
+
+@pytest.mark.timeout(240)
+async def test_what_only_a_dead_leader_had_was_not_accepted(
+    on_three: Platform, brokers: Brokers, matches: list[RealMatch]
+) -> None:
+    assert await drill.unseen(on_three, brokers, matches[0]) > 0
+
+
+@pytest.mark.timeout(240)
+async def test_it_finds_out_a_node_that_asks_one_replica_alone(
+    on_three: Platform, brokers: Brokers, matches: list[RealMatch]
+) -> None:
+    with pytest.raises(AssertionError, match="accepted events are missing in the log"):
+        await drill.unseen(on_three, brokers, matches[0], program=mutated("acks-of-one"))
