@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -63,18 +64,27 @@ def _join(chosen: "Settings") -> "Services":
     from eventhub import embedded
 
     signal.signal(signal.SIGTERM, _ended)  # until the node's event loop has handlers of its own
+    given_up = threading.Event()
+    shares: list[Services] = []
     with meter() as progress, ThreadPoolExecutor(1) as pool:
-        joining = pool.submit(embedded.join, chosen, say=say, progress=progress)
+
+        def join() -> None:
+            shares.append(embedded.join(chosen, say=say, progress=progress, given_up=given_up.is_set))
+
         try:
+            joining = pool.submit(join)
             # Loading the node takes as long as starting the services, so both at once.
             from eventhub import process  # noqa: F401
 
-            return joining.result()
-        except BaseException:
-            if not joining.done():
+            joining.result()
+            return shares[0]
+        except BaseException as error:
+            given_up.set()
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 say("stopping: services that are starting are stopped first")
-            if joining.exception() is None:
-                joining.result().leave()
+            pool.shutdown()
+            for share in shares:
+                share.leave()
             raise
 
 

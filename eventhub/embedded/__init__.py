@@ -7,11 +7,11 @@ The first node starts them, later ones join, the last one stops them. They outli
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from eventhub.config import Settings
 from eventhub.embedded import jars, kafka, postgres
-from eventhub.embedded.lease import Lease, Record, stop
+from eventhub.embedded.lease import Lease, Record, never, stop
 from eventhub.errors import ConfigError, UnavailableError
 
 __all__ = ["Addresses", "Services", "join"]
@@ -62,12 +62,19 @@ class Services:
             _leave(lease, self._homes)
 
 
-def join(settings: Settings, *, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Services:
+def join(
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[str, int, int], None],
+    given_up: Callable[[], bool] = never,
+) -> Services:
     """A share in the services of `settings.data_dir`, started where they do not run. Blocks until they answer.
 
     A part whose address is set is not started; its address is handed through. `say` gets sentences for people,
-    `progress(label, done, total)` bytes of what is fetched; both may be called from threads. Raises ConfigError or
-    UnavailableError; then nothing is held, and what had been started is stopped, unless others use it.
+    `progress(label, done, total)` bytes of what is fetched; both may be called from threads. Once `given_up` says so,
+    nothing is waited for any more. Raises ConfigError or UnavailableError; then nothing is held, and what had been
+    started is stopped, unless others use it.
     """
     folder = settings.data_dir.absolute()
     homes = _homes(folder, settings.cache_dir)
@@ -81,12 +88,19 @@ def join(settings: Settings, *, say: Callable[[str], None], progress: Callable[[
         raise ConfigError(
             f"the data folder {folder} cannot be used: {error.strerror}; set EVENTHUB_DATA_DIR"
         ) from error
-    with lease.exclusive(say):
+
+    def fetched(label: str, done: int, total: int) -> None:
+        if given_up():
+            raise UnavailableError(f"fetching {label} was given up at {done} of {total} bytes")
+        progress(label, done, total)
+
+    with lease.exclusive(say, given_up=given_up):
         lease.hold()
         try:
             with ThreadPoolExecutor(2) as pool:
-                broker = None if given_kafka else pool.submit(kafka.ensure, homes.kafka, say=say, progress=progress)
-                server = None if given_postgres else pool.submit(postgres.ensure, homes.postgres, say=say)
+                ways: dict[str, Any] = {"say": say, "given_up": given_up}
+                broker = None if given_kafka else pool.submit(kafka.ensure, homes.kafka, progress=fetched, **ways)
+                server = None if given_postgres else pool.submit(postgres.ensure, homes.postgres, **ways)
             started = _given(given_kafka, given_postgres)
             if broker:
                 given_kafka = f"127.0.0.1:{broker.result().ports['broker']}"

@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventhub.embedded import jars
-from eventhub.embedded.lease import Process, Record, alive, find, is_free, last_words, ports, spawn, stop, wait_for
+from eventhub.embedded.lease import (
+    Process,
+    Record,
+    alive,
+    find,
+    is_free,
+    last_words,
+    never,
+    ports,
+    spawn,
+    stop,
+    wait_for,
+)
 from eventhub.errors import UnavailableError
 
 READY_WAIT_S = 60.0
@@ -117,10 +129,13 @@ def running(home: Home) -> Process | None:
     return noted if alive(noted) else find(str(home.properties))
 
 
-def ensure(home: Home, *, say: Callable[[str], None], progress: jars.Progress) -> Record:
+def ensure(
+    home: Home, *, say: Callable[[str], None], progress: jars.Progress, given_up: Callable[[], bool] = never
+) -> Record:
     """The running broker of this folder, started where none runs or none answers. Blocks until it is ready.
 
-    Only under the start lock. Raises UnavailableError with the broker's own words when it does not come up.
+    Only under the start lock. Raises UnavailableError with the broker's own words when it does not come up, or once
+    `given_up` says so; then it does not run.
     """
     home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     remembered = Record.read(home.record)
@@ -133,18 +148,18 @@ def ensure(home: Home, *, say: Callable[[str], None], progress: jars.Progress) -
         stop(here, STOP_STEPS)
     class_path = jars.ensure(home.cache, progress)
     for _ in range(2):
-        record = _start(home, class_path, remembered.ports)
+        record = _start(home, class_path, remembered.ports, given_up)
         if record.process and answers(record.ports["broker"]):
             return record
         if record.process and alive(record.process):
             stop(record.process, STOP_STEPS)
             break
-        if all(is_free(port) for port in record.ports.values()):
+        if given_up() or all(is_free(port) for port in record.ports.values()):
             break  # it did not fail for its ports: a second try would fail too
     raise UnavailableError(f"Kafka did not start: {last_words(home.log)}; its log is {home.log}")
 
 
-def _start(home: Home, class_path: Sequence[Path], remembered: dict[str, int]) -> Record:
+def _start(home: Home, class_path: Sequence[Path], remembered: dict[str, int], given_up: Callable[[], bool]) -> Record:
     chosen = ports(remembered, ("broker", "controller"))
     home.properties.write_text(PROPERTIES.format(**chosen, log=home.folder / "log"))
     # Ports first, process second: whoever finds the process later also knows where to ask it.
@@ -157,7 +172,7 @@ def _start(home: Home, class_path: Sequence[Path], remembered: dict[str, int]) -
     options = ("-Xms64m", "-Xmx256m", f"-Djava.io.tmpdir={scratch}")
     record = Record(chosen, spawn([*_java(class_path, *options), "kafka.Kafka", str(home.properties)], log=home.log))
     record.write(home.record)
-    wait_for(lambda: not alive(record.process) or answers(chosen["broker"]), READY_WAIT_S)
+    wait_for(lambda: given_up() or not alive(record.process) or answers(chosen["broker"]), READY_WAIT_S)
     return record
 
 

@@ -130,6 +130,11 @@ def wait_for(condition: Callable[[], bool], wait_s: float, *, step_s: float = 0.
     return True
 
 
+def never() -> bool:
+    """Nobody gives this start up."""
+    return False
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on this loopback port."""
     with socket.socket() as probe:
@@ -171,12 +176,25 @@ class Lease:
         self._holders: IO[bytes] | None = None
 
     @contextmanager
-    def exclusive(self, say: Callable[[str], None], *, wait_s: float = 180.0) -> Iterator[None]:
-        """Alone in starting and stopping; waits for another node at it. Raises UnavailableError after `wait_s`."""
+    def exclusive(
+        self, say: Callable[[str], None], *, wait_s: float = 180.0, given_up: Callable[[], bool] = never
+    ) -> Iterator[None]:
+        """Alone in starting and stopping; waits for another node at it.
+
+        Raises UnavailableError after `wait_s`, or once `given_up` says so.
+        """
         with (self._run / "start.lock").open("wb") as file:
             if not _locked(file, fcntl.LOCK_EX):
                 say("Another node is starting or stopping the services of this folder; waiting for it.")
-                if not wait_for(lambda: _locked(file, fcntl.LOCK_EX), wait_s):
+                taken = False
+
+                def over() -> bool:
+                    nonlocal taken
+                    taken = _locked(file, fcntl.LOCK_EX)
+                    return taken or given_up()
+
+                wait_for(over, wait_s)
+                if not taken:
                     raise UnavailableError(
                         f"another node has been starting or stopping services in {self._run} for {wait_s:.0f} s; "
                         "stop it, then start again"

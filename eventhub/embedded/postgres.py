@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from eventhub.embedded.lease import Process, Record, alive, last_words, ports, process, spawn, stop, wait_for
+from eventhub.embedded.lease import Process, Record, alive, last_words, never, ports, process, spawn, stop, wait_for
 from eventhub.errors import ConfigError, UnavailableError
 
 USER = DATABASE = "eventhub"
@@ -90,10 +90,11 @@ def running(home: Home) -> Process | None:
     return process(pid) if _is_server(pid, home) else None
 
 
-def ensure(home: Home, *, say: Callable[[str], None]) -> Record:
+def ensure(home: Home, *, say: Callable[[str], None], given_up: Callable[[], bool] = never) -> Record:
     """The running server of this folder, started where none runs or none answers. Blocks until it is ready.
 
-    Only under the start lock. Raises UnavailableError with the server's own words when it does not come up.
+    Only under the start lock. Raises UnavailableError with the server's own words when it does not come up, or once
+    `given_up` says so; then it does not run.
     """
     remembered = Record.read(home.record)
     if here := running(home):
@@ -115,10 +116,10 @@ def ensure(home: Home, *, say: Callable[[str], None]) -> Record:
             started.append(_start(home, owner, remembered.ports))
         return alive(started[-1].process) and answers(home, started[-1].ports["server"])
 
-    wait_for(lambda: ready() or len(started) > TRIES, READY_WAIT_S, step_s=0.1)
-    if alive(started[-1].process) and answers(home, started[-1].ports["server"]):
+    wait_for(lambda: given_up() or ready() or len(started) > TRIES, READY_WAIT_S, step_s=0.1)
+    if started and alive(started[-1].process) and answers(home, started[-1].ports["server"]):
         return started[-1]
-    if started[-1].process:
+    if started and started[-1].process:
         stop(started[-1].process, STOP_STEPS)
     raise UnavailableError(f"PostgreSQL did not start: {last_words(home.log)}; its log is {home.log}")
 

@@ -199,5 +199,11 @@ async def freeze(on: Scene, *, frozen_s: float, amid_write: bool) -> None:
     await until(lambda: on.shared(*others), "the others to take over", TAKEOVER_S)
     await on.sender.allow(STEP)
     await until(lambda: loop.time() >= since + frozen_s, f"{frozen_s:g} s to pass")
+
+    async def overtaken() -> bool:
+        return await oracle.backlog(on.platform.cluster, on.platform.partitions) == 0
+
+    # Now what the frozen one has in hand is on the log: were its write to pass, it would be there twice.
+    await until(overtaken, "the others to apply everything", TAKEOVER_S)
     assert frozen.is_frozen()
     frozen.wake()

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from eventhub.config import Kafka, Postgres, Settings
 from eventhub.embedded import Services, join, kafka, postgres
-from eventhub.embedded.lease import Process, Record, alive, is_free, process, stop, wait_for
+from eventhub.embedded.lease import Lease, Process, Record, alive, is_free, process, stop, wait_for
 from eventhub.errors import UnavailableError
 
 Node = subprocess.Popen[str]
@@ -219,6 +219,31 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running_or_held(folder: 
     second = joined(folder)
     assert answer(second)
     second.leave()
+
+
+def test_a_start_that_is_given_up_waits_for_nothing_and_leaves_nothing_running(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (kafka, postgres):
+        monkeypatch.setattr(part, "answers", lambda *_, **__: False)
+        monkeypatch.setattr(part, "READY_WAIT_S", 3600)
+    started: list[Process] = []
+
+    def both_run() -> bool:
+        noted = [Record.read(folder / "run" / f"{part}.json").process for part in ("kafka", "postgres")]
+        running = [one for one in noted if one and alive(one)]
+        if len(running) == 2:
+            started[:] = running
+        return bool(started)
+
+    with pytest.raises(UnavailableError, match="did not start"):
+        join(Settings(data_dir=folder), say=silent, progress=silent, given_up=both_run)
+    assert [alive(one) for one in started] == [False, False]
+
+
+def test_waiting_for_another_node_that_starts_can_be_given_up(folder: Path) -> None:
+    with Lease(folder / "run").exclusive(silent), pytest.raises(UnavailableError, match="another node"):
+        join(Settings(data_dir=folder), say=silent, progress=silent, given_up=lambda: True)
 
 
 def test_a_port_where_something_else_listens_is_no_answer() -> None:
