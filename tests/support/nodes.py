@@ -94,7 +94,7 @@ class NodeProcess:
 
     async def owns(self, family: str) -> list[int]:
         """The partitions that this node says it works on."""
-        async with httpx2.AsyncClient(timeout=2) as http:
+        async with httpx2.AsyncClient(timeout=10) as http:
             status = (await http.get(f"{self.admin_url}/status")).json()
             partitions: list[int] = status["families"][family]["partitions"]
             return partitions
@@ -133,12 +133,16 @@ class NodeProcess:
 
 @asynccontextmanager
 async def running(*nodes: NodeProcess) -> AsyncIterator[None]:
-    """Nodes that are started, ready, and ended whatever happens."""
+    """Nodes that are started, ready, and ended whatever happens; a failure tells what they said."""
     try:
         for node in nodes:
             node.start()
         await asyncio.gather(*(node.ready() for node in nodes))
         yield
+    except BaseException as error:
+        for node in nodes:
+            error.add_note(f"{node.name} said at last:\n{node.tail()}")
+        raise
     finally:
         for node in nodes:
             node.close()

@@ -6,6 +6,7 @@ there in order and begins again after any failure, so that the log may get a rec
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from eventhub.record import Outgoing
 DRAIN_BYTES = 800_000
 AGAIN_S = (0.1, 2.0)
 ADOPT_EVERY_S = 5.0
+TAKEN_SHARE = 0.5
+"""Of what the drain sends, so much may be acknowledged anew meanwhile: below 1, so that the drain comes to an end."""
 Send = Callable[[Sequence[Spooled]], Awaitable[None]]
 """Puts records on their raw topics, in order for each match. Raises UnavailableError."""
 log = structlog.get_logger(__name__)
@@ -47,6 +50,8 @@ class Spool:
         self._pending: dict[tuple[str, str], int] = {}
         self._waiting: list[_Put] = []
         self._writing: asyncio.Task[None] | None = None
+        self._draining, self._credit = False, 0.0
+        self._written: deque[_Put] = deque()
         self._news = asyncio.Event()
 
     @property
@@ -60,6 +65,9 @@ class Spool:
 
     def put(self, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
         """Take records; the future is done (True) once they are on the disk, in the order of the calls.
+
+        While the drain is under way it is done later, at half the drain's pace at most: who sends as fast as it is
+        answered would keep the match here for ever.
 
         It fails with UnavailableError when the spool is full or the disk refuses.
         """
@@ -98,12 +106,15 @@ class Spool:
                 self._tidy()
             except UnavailableError as error:
                 self.down = True
+                self._acknowledge()
                 log.warning("spool waits for Kafka", records=self.records, error=error.detail, again_s=again_s)
                 await asyncio.sleep(again_s)
                 again_s = min(again_s * 2, AGAIN_S[1])
                 continue
             except OSError as error:
                 log.error("spool cannot be read", error=repr(error), hint="check this node's disk")
+                self._draining = False
+                self._acknowledge()
                 await asyncio.sleep(AGAIN_S[1])
                 continue
             await self._quiet(max(0.05, adopt_at - loop.time()))
@@ -112,6 +123,8 @@ class Spool:
         """Finish what is being written; what is not drained stays for whoever adopts the folder."""
         if self._writing is not None:
             await self._writing
+        self._draining = False
+        self._acknowledge()
         if self._folder is not None:
             if self.records:
                 log.warning("spool is left behind", records=self.records, folder=str(self._folder.path))
@@ -147,9 +160,23 @@ class Spool:
             if error is not None:
                 self.size_bytes -= len(put.packed)
                 self._taken(put.place, put.records)
-            if not put.done.done():
-                put.done.set_result(True) if error is None else put.done.set_exception(error)
+                if not put.done.done():
+                    put.done.set_exception(error)
+            else:
+                self._written.append(put)
+        self._acknowledge()
         self._news.set()
+
+    def _acknowledge(self) -> None:
+        """What is written; while the drain is under way only as much as it has earned."""
+        if not self._pending or self.down:
+            self._draining, self._credit = False, 0.0
+        while self._written and (not self._draining or self._written[0].records <= self._credit):
+            put = self._written.popleft()
+            if self._draining:
+                self._credit -= put.records
+            if not put.done.done():
+                put.done.set_result(True)
 
     def _taken(self, place: tuple[str, str], count: int) -> None:
         left = self._pending[place] - count
@@ -171,6 +198,8 @@ class Spool:
         await asyncio.to_thread(folder.advance, read.place)
         for one in read.records:
             self._taken((one.topic, one.match_id), 1)
+        self._draining, self._credit = True, self._credit + TAKEN_SHARE * len(read.records)
+        self._acknowledge()
         return True
 
     def _tidy(self) -> None:
