@@ -147,6 +147,7 @@ async def node(
         history=storage.HistoryReader(for_api, epoch=declared.epoch),
         seeds=kafka.Seeds(cluster, partitioner.partitions, declared.epoch),
         registry=registry,
+        catch_up_registry=registry_caught_up,
         learn=known_ids.learn,
         check=operations.tokens(settings).check,
         node=name,

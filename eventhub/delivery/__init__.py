@@ -16,7 +16,7 @@ from eventhub.delivery.hub import Hub
 from eventhub.delivery.messages import Frame
 from eventhub.delivery.notices import READ_ONLY, Notices
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import Check, History, Log, Principal, Registry, Seeds
+from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
@@ -38,6 +38,7 @@ class Delivery:
         history: History,
         seeds: Seeds,
         registry: Registry,
+        catch_up_registry: CatchUp,
         check: Check,
         node: str,
         learn: Learn = lambda _: None,
@@ -64,6 +65,7 @@ class Delivery:
             check=check,
             limits=limits,
             notices=self.notices,
+            catch_up_registry=catch_up_registry,
             jitter=jitter,
         )
         self._reads = Reads(self._opened, registry)

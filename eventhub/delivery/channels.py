@@ -40,6 +40,11 @@ class Channels:
             )
         return name
 
+    def may_be(self, text: str) -> bool:
+        """Whether a match that is not known here, as one that another node has just declared, could make it one."""
+        kind, _, subject = text.partition(":")
+        return kind in (MATCH, TEAM) and subject != ""
+
     def matches(self, name: Name) -> list[str]:
         """The ids of the channel's matches."""
         if name.kind == MATCH:

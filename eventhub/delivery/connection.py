@@ -5,19 +5,28 @@ Knows nothing of the server that carries it: messages come in through `handle`, 
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from eventhub.delivery import messages
+from eventhub.delivery.channels import Name
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.messages import Connect, Frame, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
 from eventhub.delivery.outbox import Outbox
 from eventhub.delivery.ports import Principal
 from eventhub.delivery.resume import Follower
 from eventhub.delivery.view import View, view_of
-from eventhub.errors import EventhubError, ForbiddenError, LimitError, MalformedError, TooLargeError, UnauthorizedError
+from eventhub.errors import (
+    EventhubError,
+    ForbiddenError,
+    LimitError,
+    MalformedError,
+    NotFoundError,
+    TooLargeError,
+    UnauthorizedError,
+)
 
 log = structlog.get_logger(__name__)
 SLOW_CODE = 3008
@@ -162,29 +171,48 @@ class Connection:
                 self._send(messages.refusal(command.id, error, one.channel))
 
     def _follow(self, wanted: Wanted, view: View, command_id: Id) -> None:
-        name = self._feed.channels.name(wanted.channel)
-        channel = str(name)
-        if channel in self._followers:
+        channel = wanted.channel
+        if channel in self._followers or channel in self._catching:
             raise LimitError(f"channel {channel} is subscribed already; unsubscribe first", code="already_subscribed")
+        try:
+            name = self._feed.channels.name(channel)
+        except NotFoundError:
+            if not self._feed.channels.may_be(channel) or len(self._catching) >= self._limits.matches:
+                raise
+            self._later(channel, command_id, lambda: self._learn(wanted, view, command_id))
+        else:
+            self._join(name, wanted, view, command_id)
+
+    async def _learn(self, wanted: Wanted, view: View, command_id: Id) -> None:
+        """Another node may have declared the match a moment ago, so the registry is asked before a refusal."""
+        await self._feed.catch_up_registry()
+        self._join(self._feed.channels.name(wanted.channel), wanted, view, command_id)
+
+    def _join(self, name: Name, wanted: Wanted, view: View, command_id: Id) -> None:
         limit = self._limits.teams if name.kind == "team" else self._limits.matches
         if sum(f.name.kind == name.kind for f in self._followers.values()) >= limit:
             raise LimitError(f"{limit} {name.kind} channels are subscribed, no more are allowed; unsubscribe from one")
         follower = Follower(self._feed, self.outbox, name, view, wanted, command_id)
-        self._followers[channel] = follower
+        self._followers[wanted.channel] = follower
         if not follower.join():
-            task = asyncio.create_task(self._catch_up(channel, follower, command_id), name=f"catch-up {channel}")
-            self._catching[channel] = task
+            self._later(wanted.channel, command_id, follower.catch_up)
 
-    async def _catch_up(self, channel: str, follower: Follower, command_id: Id) -> None:
+    def _later(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
+        """Go on with a subscription beside what else the client asks, until it is done, refused or cancelled."""
+        task = asyncio.create_task(self._go_on(channel, command_id, work), name=f"catch-up {channel}")
+        self._catching[channel] = task
+
+    async def _go_on(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await follower.catch_up()
+            await work()
         except TimeoutError:
             self.send_away(SLOW_CODE, "slow")
         except Exception as error:
             named = error if isinstance(error, EventhubError) else EventhubError("catching up failed; it was logged")
             if named is not error:
                 log.error("catching up failed", channel=channel, exc_info=error)
-            named.retry_after_s = named.retry_after_s or self._limits.retry_after_s
+            if not isinstance(named, NotFoundError | LimitError):
+                named.retry_after_s = named.retry_after_s or self._limits.retry_after_s
             self._followers.pop(channel, None)
             self._send(messages.refusal(command_id, named, channel))
         finally:

@@ -7,7 +7,7 @@ from eventhub.delivery.channels import Channels
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import Check, Log
+from eventhub.delivery.ports import CatchUp, Check, Log
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
 
@@ -47,4 +47,5 @@ class Feed:
     check: Check
     limits: Limits
     notices: Notices
+    catch_up_registry: CatchUp
     jitter: Callable[[], float]

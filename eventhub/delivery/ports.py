@@ -3,14 +3,14 @@
 Kafka, Postgres and tokens are behind these; nothing in this package knows them.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from eventhub.auth import Principal
 from eventhub.events import Match
 from eventhub.record import LogRecord, Seed
 
-__all__ = ["Check", "History", "Log", "LogRecord", "Principal", "Registry", "Seed", "Seeds", "Stored"]
+__all__ = ["CatchUp", "Check", "History", "Log", "LogRecord", "Principal", "Registry", "Seed", "Seeds", "Stored"]
 
 
 class Log(Protocol):
@@ -78,6 +78,9 @@ class Seeds(Protocol):
 
 Check = Callable[[str], Principal]
 """From access token to whom it names. Raises UnauthorizedError."""
+
+CatchUp = Callable[[], Awaitable[None]]
+"""Returns once the registry has every match that any node had declared when it was called. Raises UnavailableError."""
 
 Registry = Mapping[str, Match]
 """The declared matches by id, alive: the node folds `match-registry` into it."""

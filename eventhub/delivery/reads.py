@@ -60,7 +60,7 @@ class Reads:
     async def match(self, request: Request) -> Response:
         """The sheet of a match."""
         feed = self._authorized(request)
-        return Response(feed.sheets.of(self._known(request)).body, media_type=JSON)
+        return Response(feed.sheets.of(await self._known(feed, request)).body, media_type=JSON)
 
     async def events(self, request: Request) -> Response:
         """A page of a match's events, each as it is on the log, with its cursor added.
@@ -68,7 +68,7 @@ class Reads:
         `incomplete` is true where history has a gap behind the cursor, in which events of this match may have been.
         """
         feed = self._authorized(request)
-        match_id = self._known(request)
+        match_id = await self._known(feed, request)
         partition = feed.source.partition_of(match_id)
         limit = _limit(request.query_params.get("limit"))
         names = [name for given in request.query_params.getlist("type") for name in given.split(",")]
@@ -87,8 +87,10 @@ class Reads:
         feed.check(bearer(request.headers.get("authorization")))
         return feed
 
-    def _known(self, request: Request) -> str:
+    async def _known(self, feed: Feed, request: Request) -> str:
         match_id: str = request.path_params["match_id"]
+        if match_id not in self._registry:
+            await feed.catch_up_registry()
         if match_id not in self._registry:
             raise NotFoundError(f"there is no match {match_id[:80]!r}; it was not declared", code="unknown_match")
         return match_id

@@ -51,7 +51,8 @@ async def put_match(node: Node, request: Request) -> Response:
     """Declare a match; 201 when it is new, 200 when it was there (changed or the same).
 
     `If-None-Match: *` declares only a new one: 412 with the declared match in `match` otherwise. Returns once this node
-    knows the match; others learn it from the same topic. 503 with Retry-After while the platform is read-only.
+    knows the match; every other one asks the same topic before it refuses a match as unknown. 503 with Retry-After
+    while the platform is read-only.
     """
     node.keys.check(request.headers.get("authorization"), "admin")
     node.mode.check()

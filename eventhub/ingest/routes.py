@@ -5,6 +5,7 @@ Hands accepted items, grouped by match and in the order in which they came, to t
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -25,6 +26,8 @@ from eventhub.record import Outgoing
 
 SLICE_BYTES, ITEM_WEIGHT_BYTES = 65_536, 655
 """The loop is given up after so much of a batch; an item counts for its bytes and as much as a hundredth of it."""
+Sorted = tuple[list[tuple[int, Accepted]], list[tuple[int, RejectedError]], dict[bytes, bytes]]
+"""What was accepted and what was refused, each with its index, and the ids that came with their fingerprints."""
 log = structlog.get_logger(__name__)
 
 
@@ -62,7 +65,7 @@ class IngestRoutes:
 
     async def _post(self, request: Request, source: str, key: Key) -> Response:
         node = self._node
-        provider = self._provider(source, request)
+        provider = await self._provider(source, request)
         dry = _dry_run(request.query_params.get("dry_run"))
         body = await web.read_body(request, node.limits.max_body_bytes)
         if self._pending_bytes + len(body) > node.limits.max_pending_bytes:
@@ -74,7 +77,7 @@ class IngestRoutes:
         finally:
             self._pending_bytes -= len(body)
 
-    def _provider(self, source: str, request: Request) -> Provider | None:
+    async def _provider(self, source: str, request: Request) -> Provider | None:
         name = request.path_params.get("provider")
         if name is None:
             return None
@@ -84,6 +87,8 @@ class IngestRoutes:
             raise NotFoundError(f"there is no provider {name!r} for {source}; known: {known}")
         match_id = request.query_params.get("match_id", "")
         match = self._node.registry.get(match_id)
+        if match is None and await self._has_learned():
+            match = self._node.registry.get(match_id)
         if match is None:
             raise RejectedError(
                 f"match {match_id!r} was not declared; PUT /v1/matches/{{match_id}} first, then send ?match_id=",
@@ -91,6 +96,14 @@ class IngestRoutes:
                 pointer="",
             )
         return Provider(adapter, match)
+
+    async def _has_learned(self) -> bool:
+        """Whether this node knows more matches, once it knows all that were declared on any node by now."""
+        before = len(self._node.registry)
+        # Without Kafka nothing is learned, and what this node does not know stays refused.
+        with suppress(UnavailableError):
+            await self._node.registry_caught_up()
+        return len(self._node.registry) != before
 
     async def _take(self, source: str, items: Sequence[bytes], provider: Provider | None, key: Key) -> Response:
         accepted, rejected, fresh = await self._accept(source, items, provider)
@@ -122,9 +135,14 @@ class IngestRoutes:
         }
         return web.reply(answer, 200 if accepted else 422)
 
-    async def _accept(
-        self, source: str, items: Sequence[bytes], provider: Provider | None
-    ) -> tuple[list[tuple[int, Accepted]], list[tuple[int, RejectedError]], dict[bytes, bytes]]:
+    async def _accept(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Sorted:
+        """Each item's record or refusal; those of matches that another node has just declared are no refusals."""
+        found = await self._accept_known(source, items, provider)
+        if any(error.name == "unknown_match" for _, error in found[1]) and await self._has_learned():
+            return await self._accept_known(source, items, provider)
+        return found
+
+    async def _accept_known(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Sorted:
         accept = self._acceptors[source].accept
         now = self._node.now()
         accepted: list[tuple[int, Accepted]] = []

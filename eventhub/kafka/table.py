@@ -20,6 +20,8 @@ Take = Callable[[Any], None]
 Fold = Callable[[str, bytes | None], None]
 """Takes a key and its newest value; None deletes the key."""
 AGAIN_S = 0.5
+ASK_EVERY_S = 0.02
+"""Whoever asks for what does not exist costs Kafka no more than a question so often."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,8 @@ class Follower:
         self._consumer: Any = None
         self._position: dict[Any, int] = {}
         self._moved = asyncio.Condition()
+        self._turn, self._asked_at = asyncio.Lock(), 0.0
+        self._next: asyncio.Task[dict[Any, int]] | None = None
 
     async def open(self) -> None:
         """Take everything that is on the topic now; blocks until Kafka has given it."""
@@ -71,11 +75,25 @@ class Follower:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                ends = await self._consumer.end_offsets(self._tps)
+                ends = await self._ends()
                 async with self._moved:
                     await self._moved.wait_for(lambda: all(self._position.get(tp, 0) >= ends[tp] for tp in self._tps))
         except TimeoutError as error:
             raise UnavailableError(f"{self.topic} could not be read to its end within {timeout_s:g} s") from error
+
+    async def _ends(self) -> dict[Any, int]:
+        """The topic's ends as they are after this call; all who ask before the question goes out share it."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._ask_ends())
+        return await asyncio.shield(self._next)
+
+    async def _ask_ends(self) -> dict[Any, int]:
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._asked_at + ASK_EVERY_S - loop.time()))
+            self._next, self._asked_at = None, loop.time()
+            ends: dict[Any, int] = await self._consumer.end_offsets(self._tps)
+            return ends
 
     async def close(self) -> None:
         """Disconnect."""

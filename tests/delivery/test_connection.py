@@ -169,7 +169,12 @@ async def test_several_channels_at_once_are_answered_each(world: World) -> None:
     client.say(id=2, type="subscribe", channels=wanted)
     await until(lambda: len(client.frames) == 4)
     answers = [(m["id"], m["type"], m["channel"]) for m in (frame[0] for frame in client.frames[1:])]
-    assert answers == [(2, "subscribed", "match:m0"), (2, "error", "match:m9"), (2, "subscribed", "match:m1")]
+    # What is not known here is asked for first, and holds up nobody.
+    assert sorted(answers) == [
+        (2, "error", "match:m9"),
+        (2, "subscribed", "match:m0"),
+        (2, "subscribed", "match:m1"),
+    ]
 
 
 async def test_errors_name_their_code_and_keep_the_connection(world: World) -> None:

@@ -83,13 +83,25 @@ class World:
             history=self.history,
             seeds=self.seeds,
             registry=self.registry,
+            catch_up_registry=self._catch_up_registry,
             check=check,
             node="n1",
             limits=limits,
             jitter=lambda: 0.5,
         )
+        self.declared_elsewhere: dict[str, Match] = {}
+        """Matches that this node does not know before it asks."""
+        self.asking = asyncio.Event()
+        self.asking.set()
+        """Cleared: a question to the registry is under way until it is set."""
+        self.asked = 0
         self._clients: list[Client] = []
         self._task: asyncio.Task[None] | None = None
+
+    async def _catch_up_registry(self) -> None:
+        self.asked += 1
+        await self.asking.wait()
+        self.registry.update(self.declared_elsewhere)
 
     async def start(self) -> None:
         await self.delivery.open()

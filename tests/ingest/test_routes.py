@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from eventhub import auth, ingest, kafka, mode, topics, web
 from eventhub.embedded import Services
 from eventhub.errors import EventhubError
+from eventhub.events import Match, Team
 from eventhub.record import Outgoing
 
 NOW = datetime(2026, 7, 1, 19, tzinfo=UTC)
@@ -36,6 +37,15 @@ class Scene(NamedTuple):
 
     async def get(self, path: str, key: str = "broadcast") -> httpx2.Response:
         return await self.http.get(path, headers={"Authorization": f"Bearer {self.keys.get(key, key)}"})
+
+    async def declare_elsewhere(self, match_id: str) -> None:
+        """What another node writes when it is told of a match."""
+        match = Match(match_id, Team("h", "H"), Team("a", "A"), NOW)
+        writer = kafka.Writer(self.cluster)
+        await writer.open()
+        record = Outgoing(match_id.encode(), msgspec.json.encode(match), [])
+        await writer.append(topics.REGISTRY, kafka.Partitioner(8)(match_id), [record], timeout_s=10)
+        await writer.close()
 
     async def raw(self) -> list[str]:
         """Source ids on the broadcast topic, partition by partition."""
@@ -139,6 +149,16 @@ async def test_an_invalid_item_never_holds_back_a_valid_one(scene: Scene) -> Non
     assert [item["index"] for item in told["items"]] == [0, 3]
     assert [(r["index"], r["code"]) for r in told["rejected"]] == [(1, "malformed"), (2, "unknown_type")]
     assert {"v1", "v3"} <= set(await scene.raw())
+
+
+async def test_a_match_that_another_node_has_just_declared_is_known(scene: Scene) -> None:
+    await scene.declare_elsewhere("far8")
+    answer = await scene.post("/v1/ingest/broadcast", event("first", match_id="far8"))
+    assert (answer.status_code, answer.json()["rejected"]) == (202, [])
+    await scene.declare_elsewhere("far9")
+    answer = await scene.post("/v1/ingest/broadcast/wyscout?match_id=far9", b"{}")
+    # It is no record of this provider, but the match is known.
+    assert [one["code"] for one in answer.json()["rejected"]] == ["malformed"]
 
 
 async def test_nothing_accepted_is_422_and_nothing_is_stored(scene: Scene) -> None:

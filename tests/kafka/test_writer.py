@@ -1,6 +1,9 @@
 """The writer keeps order within a partition and answers only for what is durable; tables fold what was written."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from eventhub import topics
 from eventhub.kafka import Kafka, Offsets, Table, Writer, read_range
@@ -47,7 +50,9 @@ async def test_more_than_a_batch_holds_is_split_and_stays_in_order(cluster: Kafk
     await offsets.close()
 
 
-async def test_a_table_folds_the_newest_value_of_each_key_and_catches_up(cluster: Kafka) -> None:
+async def test_a_table_folds_the_newest_value_of_each_key_and_catches_up(
+    cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: dict[str, bytes | None] = {}
     writer = Writer(cluster)
     await writer.open()
@@ -59,6 +64,17 @@ async def test_a_table_folds_the_newest_value_of_each_key_and_catches_up(cluster
     await writer.append(topics.ACCOUNTS, 0, [Outgoing(b"test:a", b"2", [])], timeout_s=10)
     await table.catch_up(10)
     assert held["test:a"] == b"2"
+    questions = 0
+    ends = table._consumer.end_offsets
+
+    async def counted(tps: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return await ends(tps)
+
+    monkeypatch.setattr(table._consumer, "end_offsets", counted)
+    await asyncio.gather(*(table.catch_up(10) for _ in range(500)))
+    assert questions <= 2, "who asks at once asks together"
     await end(follow)
     await table.close()
     await writer.close()

@@ -128,6 +128,7 @@ class Node:
             history=HistoryReader(pool, epoch=epoch),
             seeds=Seeds(kafka, world.settings.partitions, epoch),
             registry=world.registry,
+            catch_up_registry=_known,
             check=check,
             node=self.name,
             limits=Limits(

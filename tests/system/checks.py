@@ -87,7 +87,13 @@ async def everything(platform: Platform, *clients: Client) -> dict[str, list[byt
             for channel, got in one.events.items()
         )
 
-    await until(same, "every client to have byte for byte what history has")
+    try:
+        await until(same, "every client to have byte for byte what history has")
+    except BaseException as error:
+        for number, one in enumerate(clients):
+            told = {c: f"{len(got)} of {len(found.get(c.removeprefix('match:'), []))}" for c, got in one.events.items()}
+            error.add_note(f"client {number} connected {one.connections} times, with errors {one.errors}, has {told}")
+        raise
     return found
 
 

@@ -48,6 +48,24 @@ async def test_two_nodes_share_seven_partitions_without_a_fence_loop(
         await source.close()
 
 
+async def test_what_one_node_has_declared_the_other_knows_at_once(platform: Platform, matches: list[RealMatch]) -> None:
+    one, two = platform.node("one"), platform.node("two")
+    async with running(one, two), platform.client(two) as client:
+        await until(lambda: client.connects, "the client's connection")
+        here, there = platform.source(one), platform.source(two)
+        for number in range(20):
+            name = f"m{number}"
+            await here.declare(name, matches[0])
+            await client.subscribe(f"match:{name}", start="start")
+            if number % 2:
+                assert (await platform.get(two, f"/v1/matches/{name}"))["match_id"] == name
+            await there.post(name, [record for _, _, record in matches[0].feed.records[:1]])
+        await until(lambda: all(client.events[f"match:m{n}"] for n in range(20)), "an event of each match")
+        assert client.errors == []
+        await here.close()
+        await there.close()
+
+
 @pytest.mark.timeout(240)
 async def test_three_nodes_survive_a_death_and_five_freezes_in_the_middle_of_a_send(
     platform: Platform, matches: list[RealMatch]
