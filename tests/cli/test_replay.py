@@ -2,37 +2,29 @@
 
 import asyncio
 import json
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from eventhub.cli.replay import (
     Checkpoint,
     Replay,
     Summary,
     Target,
-    check_speed,
-    check_start,
     starts_at,
     steps,
 )
 from eventhub.errors import ForbiddenError, NotFoundError, RejectedError, UnavailableError
 from eventhub.events import Source
 from eventhub.ingest.adapters import Feed
-from eventhub.server import bind
 from eventhub.tasks import end
-from eventhub.windows import AHEAD_S, LATE_S
-from tests.support.wait import until
+from tests.cli.replay_server import Server
 
 NOW = datetime(2026, 7, 1, 18, tzinfo=UTC)
 FEED = Feed(
@@ -45,73 +37,6 @@ FEED = Feed(
 )
 FRAMES = Feed(FEED.declaration, [("first_half", n / 20, b'{"n":%d}' % n) for n in range(195)])
 POSTS = Feed({}, [("", at_s, b'{"n":%d}' % at_s) for at_s in (30.0, 40.0, 20.0, 50.0)])
-Fault = Callable[[Request], Awaitable[Response | None]]
-
-
-class Server:
-    """Takes what a node takes, and does as each fault says, once."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.faults: list[Fault] = []
-        self.happened = 0
-        self.declared: dict[str, Any] | None = None
-        self.url = ""
-        self._socket = bind("127.0.0.1", 0, exact=True, setting="port")
-        self._server: Any = None
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        if self._socket.fileno() < 0:
-            port = int(self.url.rpartition(":")[2])
-            self._socket = bind("127.0.0.1", port, exact=True, setting="port")
-        app = Starlette(
-            routes=[
-                Route("/v1/matches/{match_id}", self._put, methods=["PUT"]),
-                Route("/v1/ingest/{rest:path}", self._post, methods=["POST"]),
-            ]
-        )
-        self._server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
-        self._server.capture_signals = _no_signals
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        await until(lambda: self._server.started, "the server to start")
-
-    async def stop(self) -> None:
-        self._server.should_exit = True
-        assert self._task is not None
-        await self._task
-        self._socket.close()
-
-    async def _put(self, request: Request) -> Response:
-        assert request.headers["if-none-match"] == "*"
-        if self.declared is not None:
-            return JSONResponse({"code": "exists", "match": self.declared}, 412)
-        told = await request.json()
-        if "home" not in told:
-            return JSONResponse({"detail": "the match cannot be read"}, 400)
-        self.declared = told
-        return JSONResponse(self.declared, 201)
-
-    async def _post(self, request: Request) -> Response:
-        lines = [json.loads(line) for line in (await request.body()).split(b"\n")]
-        if self.faults:
-            answer = await self.faults.pop(0)(request)
-            self.happened += 1
-            if answer is not None:
-                return answer
-        self.lines += lines
-        self.paths.append(request.url.path)
-        return JSONResponse({"accepted": len(lines), "items": [], "rejected": []}, 202)
-
-
-class _no_signals:  # noqa: N801
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, *_: object) -> None:
-        return
 
 
 @pytest.fixture
@@ -358,89 +283,3 @@ async def test_posts_with_dates_of_their_own_are_sent_to_the_end_and_refusals_co
     server.faults = [refuse] * 10
     summary = await replay(server, tmp_path / "note", feed=Feed({}, POSTS.records, dated=True), source="social")
     assert (summary.accepted, summary.rejected) == (0, 4)
-
-
-def lateness_s(feed: Feed, to: Target, speed: float, start: datetime) -> list[float]:
-    """How long after it occurred each record is sent, when a replay begins at NOW."""
-    return [(NOW - start).total_seconds() + s.due_s / speed - s.clock_s for s in steps(feed, to, start)]
-
-
-SHORT_HALVES = Feed(
-    FEED.declaration,
-    [("first_half", 600.0, b"{}"), ("second_half", 2760.0, b"{}")],
-    [("first_half", 0.0, 600.0), ("second_half", 2700.0, 2760.0)],
-)
-SIXTEEN_MINUTES = Feed({}, [("", float(at_s), b"{}") for at_s in range(0, 960, 7)])
-
-
-@pytest.mark.parametrize("speed", [1, 1.5, 4, 20, math.inf])
-@pytest.mark.parametrize(
-    ("feed", "source"),
-    [(FEED, "broadcast"), (SHORT_HALVES, "broadcast"), (FRAMES, "sensors"), (SIXTEEN_MINUTES, "social")],
-)
-def test_nothing_lies_ahead_of_the_clock_and_nothing_is_later_than_its_window(
-    feed: Feed, source: Source, speed: float
-) -> None:
-    start = started(feed, source, speed)
-    late_s = lateness_s(feed, target(source), speed, start)
-    assert min(late_s) >= -1e-3
-    room_s = LATE_S.get(source, math.inf)
-    if max(late_s) <= room_s - 60:
-        check_speed(feed, source, speed)
-        check_start(steps(feed, target(source), start), 0, target(source), start, NOW, speed)
-    else:
-        with pytest.raises(RejectedError, match="--speed"):
-            check_speed(feed, source, speed)
-
-
-@pytest.mark.parametrize(
-    ("feed", "source", "speed", "ago_s"),
-    [
-        (FEED, "broadcast", 1, 0),
-        (FEED, "broadcast", 2, 5498 - (2798 + 2798) / 2),
-        (FEED, "broadcast", math.inf, 5498),
-        (FRAMES, "sensors", 1, 0),
-        (FRAMES, "sensors", math.inf, 9.7),
-        (SHORT_HALVES, "broadcast", 1, 2700 - 600),
-        (SHORT_HALVES, "broadcast", math.inf, 2760),
-    ],
-)
-def test_a_match_that_nobody_declared_began_no_longer_ago_than_it_must(
-    feed: Feed, source: Source, speed: float, ago_s: float
-) -> None:
-    assert (NOW - started(feed, source, speed)).total_seconds() == pytest.approx(ago_s, abs=0.01)
-
-
-def test_a_feed_that_is_too_long_for_its_window_is_told_the_speed_that_it_may_have() -> None:
-    half = Feed({}, [("", 0.0, b"{}"), ("", 2700.0, b"{}")])
-    with pytest.raises(RejectedError, match=r"2700 s, and social may be 900 s late.*--speed 1\.48 is the most"):
-        check_speed(half, "social", math.inf)
-    check_speed(half, "social", 1.48)
-    check_speed(half, "broadcast", math.inf)
-    check_speed(Feed({}, half.records, dated=True), "social", math.inf)
-
-
-@pytest.mark.parametrize(
-    ("began_s", "done", "told"),
-    [
-        (0, 0, None),
-        (LATE_S["sensors"] - 1, 0, None),
-        (LATE_S["sensors"] + 1, 0, "121 s late"),
-        (3600, 0, "3600 s late"),
-        (5 - AHEAD_S + 9.7, 0, None),
-        (-AHEAD_S - 60, 0, "370 s early"),
-        (LATE_S["sensors"] + 6, 140, None),
-        (LATE_S["sensors"] + 8, 140, "121 s late"),
-        (3600, 195, None),
-    ],
-)
-def test_a_declared_match_that_a_feed_cannot_be_admitted_to_is_told_at_once(
-    began_s: float, done: int, told: str | None
-) -> None:
-    start = NOW - timedelta(seconds=began_s)
-    plan = steps(FRAMES, target("sensors"), start)
-    if told is None:
-        check_start(plan, done, target("sensors"), start, NOW, math.inf)
-        return
-    with pytest.raises(RejectedError, match=told):
-        check_start(plan, done, target("sensors"), start, NOW, math.inf)
