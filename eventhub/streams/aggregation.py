@@ -113,6 +113,20 @@ class Aggregation:
             self._store_at = now + STORE_EVERY_S
 
     def _fold(self, one: Any, states: list[Outgoing]) -> None:
+        try:
+            self._fold_one(one, states)
+        except Exception as error:
+            # Whoever starts over meets it again, and the sheets of all matches here would stand still for ever.
+            log.error(
+                "event is left out of its sheet",
+                partition=self.partition,
+                offset=one.offset,
+                match=(one.key or b"").decode(errors="replace"),
+                error=repr(error)[:300],
+                hint="the log and history have it, the sheet does not: a defect of the fold, please report it",
+            )
+
+    def _fold_one(self, one: Any, states: list[Outgoing]) -> None:
         event = self._decode(one.value)
         match = self._around.registry[event.match_id]
         held = self._held.get(event.match_id)

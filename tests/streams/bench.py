@@ -47,7 +47,7 @@ class Bench:
         self.partition = partition
         self.match_id = f"bench-{name}"
         now = datetime.now(UTC)
-        self._registry = {self.match_id: Match(self.match_id, Team("h", "Home"), Team("a", "Away"), now)}
+        self.registry = {self.match_id: Match(self.match_id, Team("h", "Home"), Team("a", "Away"), now)}
         self._now = now
         self._start = 0
         self.numbers = 0
@@ -56,20 +56,19 @@ class Bench:
         """What is on the log by now is of other tests, some of which break it on purpose."""
         self._start = (await self.offsets.bounds(topics.LOG, self.partition)).end
 
+    async def caught_up(self) -> None:
+        """The registry is whole."""
+
     def duty(self, node: str, *, snapshot_s: float = 3600, one_try: asyncio.Lock | None = None) -> Enrichment:
         """An owner's duty; those of one process share `one_try`."""
-
-        async def catch_up() -> None:
-            return
-
         return Enrichment(
             self.partition,
             Surroundings(
                 self.cluster,
                 self.offsets,
                 self.declared,
-                self._registry,
-                catch_up,
+                self.registry,
+                self.caught_up,
                 self.writer,
                 node,
                 3600,
