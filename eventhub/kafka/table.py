@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from eventhub.errors import UnavailableError
 from eventhub.kafka.clients import Kafka
@@ -71,14 +72,14 @@ class Follower:
     async def catch_up(self, timeout_s: float) -> None:
         """Return once everything is taken that was on the topic when this was called.
 
-        Raises UnavailableError after `timeout_s`.
+        Raises UnavailableError after `timeout_s`, or once Kafka has refused.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 ends = await self._ends()
                 async with self._moved:
                     await self._moved.wait_for(lambda: all(self._position.get(tp, 0) >= ends[tp] for tp in self._tps))
-        except TimeoutError as error:
+        except (TimeoutError, KafkaError, ConsumerStoppedError) as error:
             raise UnavailableError(f"{self.topic} could not be read to its end within {timeout_s:g} s") from error
 
     async def _ends(self) -> dict[Any, int]:
