@@ -146,6 +146,8 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.away if team_id == self.away.id else None
 
 
+ID_CHARS = 200
+"""The longest id of a match, a team or a player; ids are printable too."""
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from eventhub.delivery.ports import Registry
 from eventhub.errors import NotFoundError
+from eventhub.events import ID_CHARS
 
 MATCH, TEAM = "match", "team"
 
@@ -43,7 +44,7 @@ class Channels:
     def may_be(self, text: str) -> bool:
         """Whether a match that is not known here, as one that another node has just declared, could make it one."""
         kind, _, subject = text.partition(":")
-        return kind in (MATCH, TEAM) and subject != ""
+        return kind in (MATCH, TEAM) and 1 <= len(subject) <= ID_CHARS and subject.isprintable()
 
     def matches(self, name: Name) -> list[str]:
         """The ids of the channel's matches."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from eventhub import topics, web
 from eventhub.errors import ConflictError, MalformedError, RejectedError
-from eventhub.events import Match, Moment, Name, Player, Team
+from eventhub.events import ID_CHARS, Match, Moment, Name, Player, Team
 from eventhub.ingest.accept import pointer
 from eventhub.ingest.ports import Node
 from eventhub.record import Outgoing
@@ -124,5 +124,5 @@ def _named(told: Declaration) -> Iterator[tuple[str, str, str]]:
 
 def _check_id(id_: str, place: str | None) -> None:
     # U+FFFD is what broken percent-encoding of a path becomes.
-    if not 1 <= len(id_) <= MAX_TEXT or not id_.isprintable() or "\ufffd" in id_:
-        raise MalformedError(f"the id {id_[:40]!r} is not 1 to {MAX_TEXT} printable characters", pointer=place)
+    if not 1 <= len(id_) <= ID_CHARS or not id_.isprintable() or "\ufffd" in id_:
+        raise MalformedError(f"the id {id_[:40]!r} is not 1 to {ID_CHARS} printable characters", pointer=place)

@@ -133,13 +133,19 @@ async def kill_amid(on: Scene, *, kills: int, burst: int, seed: int = SEED) -> l
         if rng.random() > 0.2:
             # One kill in five comes while the last victim is still joining.
             await until(lambda: on.shared(*on.nodes), "the nodes to share the partitions", TAKEOVER_S)
-        await on.send(burst, answered=rng.randint(burst // 10, burst // 2))
-        victim = rng.choice(on.nodes)
-        victim.kill()
-        backlogs.append(await oracle.backlog(on.platform.cluster, on.platform.partitions))
-        victim.start()
-        await victim.ready()
+        backlogs.append(await kill_one(on, rng, burst))
     return backlogs
+
+
+async def kill_one(on: Scene, rng: random.Random, burst: int) -> int:
+    """kill -9 one of the nodes amid a burst and start it again; returns the backlog found after the kill."""
+    await on.send(burst, answered=rng.randint(burst // 10, burst // 2))
+    victim = rng.choice(on.nodes)
+    victim.kill()
+    backlog = await oracle.backlog(on.platform.cluster, on.platform.partitions)
+    victim.start()
+    await victim.ready()
+    return backlog
 
 
 async def fire(on: Scene, point: str) -> NodeProcess:

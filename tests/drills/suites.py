@@ -11,7 +11,7 @@ from typing import NamedTuple
 from eventhub.failpoints import POINTS
 from tests.drills import takeover
 from tests.drills.checks import Account
-from tests.drills.scene import SEED, TAKEOVER_S, Scene, fire, freeze, has_ended, kill_amid, scene, todays_plan
+from tests.drills.scene import SEED, TAKEOVER_S, Scene, fire, freeze, has_ended, kill_amid, kill_one, scene, todays_plan
 from tests.drills.takeover import Fault
 from tests.support.wait import until
 from tests.system.conftest import Platform
@@ -128,7 +128,7 @@ async def mutant(
         if point == "pause":
             await freeze(on, frozen_s=0, amid_write=True)
         elif point == "kill":
-            await kill_amid(on, kills=1, burst=size // 2)
+            await kill_one(on, random.Random(SEED), size // 2)
         elif point is not None:
             await asyncio.wait_for(on.send(size // 3), 60)
             await fire(on, point)

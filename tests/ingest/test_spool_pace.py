@@ -78,7 +78,7 @@ async def test_acknowledgements_that_wait_for_the_drain_come_at_once_when_kafka_
     big = [outgoing("x" * (DRAIN_BYTES // 2)) for _ in range(3)]
     await asyncio.gather(*(spool.put("broadcast-events", "m", [one]) for one in big))
     task = asyncio.create_task(spool.run(twice))
-    await sent.wait()
+    await until(lambda: spool._draining, "the first piece")
     late = spool.put("broadcast-events", "m", [outgoing("late"), outgoing("later")])
     await until(lambda: topic.tries == 2, "the second piece")
     await until(lambda: not spool._waiting, "the record on the disk")
