@@ -45,16 +45,24 @@ class Survived(NamedTuple):
 
 
 async def killed(
-    platform: Platform, brokers: Brokers, match: RealMatch, *, size: int, two_down_s: float, unseen: int
+    platform: Platform,
+    brokers: Brokers,
+    match: RealMatch,
+    *,
+    size: int,
+    two_down_s: float,
+    unseen: int,
+    per_s: float | None = None,
 ) -> Survived:
     """One broker dies, then a second, both come back, and leaders die alone; over so many accepted events.
 
-    Two nodes take them: one whose disk counts as durable, and one whose disk does not.
+    Two nodes take them: one whose disk counts as durable, and one whose disk does not. `per_s`: the sources' pace at
+    each of them; None: as fast as it answers.
     """
     loop = asyncio.get_running_loop()
     safe, plain = spool_node(platform, "safe", more=ACK_S), spool_node(platform, "plain", more=WITHOUT)
-    to_safe = Sources(platform, safe, batch=BATCH, name="s")
-    to_plain = Sources(platform, plain, batch=BATCH, matches=one_match_each(platform.partitions))
+    to_safe = Sources(platform, safe, per_s=per_s, batch=BATCH, name="s")
+    to_plain = Sources(platform, plain, per_s=per_s, batch=BATCH, matches=one_match_each(platform.partitions))
     both = (to_safe, to_plain)
     async with running(safe, plain), mended(brokers):
         await asyncio.gather(*(one.declare(match) for one in both))
@@ -73,12 +81,12 @@ async def killed(
             for turn in range(unseen):
                 await dies_unseen(brokers, turn % brokers.count)
             await accepted(both, size)
-            per_s = count(both) / (loop.time() - begun_at)
+            were_per_s = count(both) / (loop.time() - begun_at)
         await until(lambda: left(safe.folder / "spool") == 0, "the spool to be drained")
         assert left(plain.folder / "spool") == 0
         await exactly_once(platform, Together(*both), settle_s=SETTLE_S)
         await in_order(platform)
-    return Survived(count(both), one_down, spooled, refused, unseen, round(per_s, 1))
+    return Survived(count(both), one_down, spooled, refused, unseen, round(were_per_s, 1))
 
 
 async def two_down(brokers: Brokers, to_safe: Sources, to_plain: Sources, for_s: float) -> tuple[int, int]:

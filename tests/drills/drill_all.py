@@ -68,7 +68,7 @@ async def test_spool_without_room(platform: Platform, matches: list[RealMatch], 
 
 
 async def test_brokers(on_three: Platform, brokers: Brokers, matches: list[RealMatch]) -> None:
-    found = await of_three.killed(on_three, brokers, matches[0], size=100_000, two_down_s=30, unseen=6)
+    found = await of_three.killed(on_three, brokers, matches[0], size=100_000, two_down_s=30, unseen=6, per_s=1_500)
     print(f"\nbrokers: {found}")
     assert found.accepted >= 100_000
 

@@ -82,12 +82,21 @@ def mutated(name: str) -> tuple[str, ...]:
 
 def left(spool: Path) -> int:
     """Spool folders with something in them."""
-    return len({path.parent for path in spool.glob("*/*.seg")})
+    return sum(_bytes(folder) > 0 for folder in folders(spool))
 
 
 def held_bytes(spool: Path) -> int:
     """What all segments take."""
-    return sum(path.stat().st_size for path in spool.glob("*/*.seg"))
+    return sum(map(_bytes, folders(spool)))
+
+
+def _bytes(folder: Path) -> int:
+    """Of one folder, which whoever drains it may remove meanwhile."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            found += path.stat().st_size if path.suffix == ".seg" else 0
+    return found
 
 
 def held(spool: Path) -> Survey:

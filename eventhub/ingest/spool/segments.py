@@ -10,6 +10,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -206,7 +207,13 @@ def claim(path: Path) -> Folder | None:
 
 def folders(root: Path) -> list[Path]:
     """Every spool folder under the root, oldest first."""
-    return sorted((p for p in root.glob("*") if p.is_dir()), key=lambda p: p.stat().st_mtime) if root.is_dir() else []
+    found: list[tuple[float, Path]] = []
+    for path in root.iterdir() if root.is_dir() else ():
+        # Another process may drain and remove one meanwhile.
+        with suppress(FileNotFoundError):
+            if path.is_dir():
+                found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 class Survey(NamedTuple):
