@@ -7,14 +7,20 @@ Kafka forgets an idle id (7 days) and an idle producer (24 h), so owners fence a
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 from aiokafka.errors import NodeNotReadyError
 
+from eventhub.errors import UnavailableError
 from eventhub.kafka.batches import fill
 from eventhub.kafka.clients import Kafka, abandon
 from eventhub.record import FENCE_KEY, Lost, Outgoing
+
+ACKNOWLEDGED_S = 30.0
+"""For so long an acknowledgement is waited for. aiokafka itself has no limit for an idempotent producer, and seen once
+after two of three brokers had died, one waited on when all were back."""
+T = TypeVar("T")
 
 
 class FencedError(Exception):
@@ -58,11 +64,7 @@ class FencedWriter:
         sender._maybe_wait_for_pid = initialise_then_forget_the_id
         self._producer = producer
         await producer.start()
-        written = await (
-            await producer.send(
-                self.topic, None, key=FENCE_KEY, partition=self.partition, headers=[("n", node.encode())]
-            )
-        )
+        written = await self._in_time(self._send_fence(producer, node))
         offset: int = written.offset
         self._reach(offset, 1)
         return offset
@@ -71,10 +73,11 @@ class FencedWriter:
         """Append these records in order, each batch acknowledged before the next is sent; returns the last offset.
 
         Any exception leaves it unknown what was written: the owner discards its state and starts over at the fence.
+        UnavailableError: a batch was not acknowledged within 30 s.
         FencedError: something that this owner did not write lies between its batches.
         """
         for batch, count in fill(self._producer, records):
-            written = await (await self._producer.send_batch(batch, self.topic, partition=self.partition))
+            written = await self._in_time(self._send(batch))
             self._reach(written.offset, count)
             if self.last is not None and written.offset != self.last + 1:
                 raise FencedError(f"{self.topic}[{self.partition}]: expected {self.last + 1}, wrote {written.offset}")
@@ -84,11 +87,29 @@ class FencedWriter:
 
     async def write_aside(self, topic: str, records: Sequence[Outgoing]) -> None:
         """Write to the same partition of another topic, by the same producer; returns when acknowledged."""
+        await self._in_time(self._send_aside(topic, records))
+
+    async def _send_fence(self, producer: Any, node: str) -> Any:
+        headers = [("n", node.encode())]
+        return await (await producer.send(self.topic, None, key=FENCE_KEY, partition=self.partition, headers=headers))
+
+    async def _send(self, batch: Any) -> Any:
+        return await (await self._producer.send_batch(batch, self.topic, partition=self.partition))
+
+    async def _send_aside(self, topic: str, records: Sequence[Outgoing]) -> None:
         sent = [
             await self._producer.send(topic, value, key=key, partition=self.partition, headers=list(headers))
             for key, value, headers in records
         ]
         await asyncio.gather(*sent)
+
+    async def _in_time(self, sending: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_S):
+                return await sending
+        except TimeoutError as error:
+            told = f"{self.topic}[{self.partition}]: not acknowledged within {ACKNOWLEDGED_S:g} s"
+            raise UnavailableError(told) from error
 
     def _reach(self, offset: int, count: int) -> None:
         # A log only grows: an offset that is acknowledged for the second time stands where something is gone.

@@ -10,9 +10,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.group_coordinator import OffsetCommitRequest
 from aiokafka.errors import ProducerFenced
+from aiokafka.structs import TopicPartition
 
 from eventhub import topics
-from eventhub.kafka import FencedWriter, Kafka
+from eventhub.errors import UnavailableError
+from eventhub.kafka import FencedWriter, Kafka, fence
 from eventhub.record import Outgoing
 
 GROUP = "contract"
@@ -49,6 +51,33 @@ async def test_a_batch_answers_with_its_base_offset(cluster: Kafka) -> None:
     assert await writer.write(ONE * 3) == fence + 3
     assert await writer.write(ONE) == fence + 4
     writer.drop()
+
+
+async def never_answered(cluster: Kafka) -> None:
+    """Kafka answers, and the producer waits on all the same: aiokafka keeps a partition muted. Then the fence anew."""
+    writer = FencedWriter(cluster, "contract-2", topics.DEAD, 2)
+    writer.last = await writer.fence("n")
+    muted = writer._producer._sender._muted_partitions
+    muted.add(TopicPartition(topics.DEAD, 2))
+    with pytest.raises(UnavailableError, match="not acknowledged"):
+        await writer.write(ONE)
+    assert muted, "nothing kept the batch back"
+    writer.last = await writer.fence("n")
+    await writer.write(ONE)
+    writer.drop()
+
+
+async def test_a_write_that_is_never_answered_ends_and_the_owner_may_fence_again(
+    cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "ACKNOWLEDGED_S", 2.0)
+    await asyncio.wait_for(never_answered(cluster), 30)
+
+
+async def test_mutant_a_write_without_a_limit_waits_for_ever(cluster: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "ACKNOWLEDGED_S", 3600.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(never_answered(cluster), 3)
 
 
 async def test_a_commit_by_hand_is_refused_outside_its_generation_and_changes_nothing(cluster: Kafka) -> None:
