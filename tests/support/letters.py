@@ -15,21 +15,11 @@ from eventhub.identity import fingerprint, identity
 from eventhub.kafka import Declared, Kafka, Offsets, Writer, read_range
 from eventhub.record import Outgoing
 from eventhub.streams.enrichment import Enrichment, Surroundings
-from eventhub.streams.lease import Lease
 from eventhub.streams.owner import Batch
+from tests.streams.bench import Granted
 
 PARTITION = 3
 NOW = datetime.now(UTC)
-
-
-class Granted(Lease):
-    """A lease whose proof is always accepted."""
-
-    def __init__(self) -> None:
-        super().__init__(None, None, asyncio.Event())  # type: ignore[arg-type]
-
-    async def prove(self, offsets: dict[tuple[str, int], int]) -> None:
-        return
 
 
 class Desk:
