@@ -109,6 +109,7 @@ class FencedWriter:
                 return await sending
         except TimeoutError as error:
             told = f"{self.topic}[{self.partition}]: not acknowledged within {ACKNOWLEDGED_S:g} s"
+            told += "; its owner starts over, look at the brokers if it comes again"
             raise UnavailableError(told) from error
 
     def _reach(self, offset: int, count: int) -> None:

@@ -183,6 +183,24 @@ async def test_a_disk_that_refuses_is_503_and_what_it_took_before_stays(
 
 
 def test_of_what_a_full_disk_refuses_nothing_is_written_later(tmp_path: Path) -> None:
+    refused_in_part(tmp_path)
+
+
+def test_mutant_a_part_that_is_not_cut_back_swallows_what_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def append(self: Folder, packed: bytes) -> None:
+        file, left = self._writable(), memoryview(packed)
+        while left:
+            left = left[file.write(left) :]
+        self._durable = Place(self._number, file.tell())
+
+    monkeypatch.setattr(Folder, "append", append)
+    with pytest.raises(AssertionError):
+        refused_in_part(tmp_path)
+
+
+def refused_in_part(tmp_path: Path) -> None:
     folder = make(tmp_path, "a")
     folder.append(folder.pack([spooled("1")]))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -131,8 +131,17 @@ async def settled(platform: Platform) -> int:
 
 
 async def test_every_session_of_a_pool_refuses_writes_and_takes_them_again(database: str) -> None:
+    await refuses_and_takes(database)
+
+
+async def test_mutant_a_pool_that_is_told_nothing_writes_on(database: str) -> None:
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        await refuses_and_takes(database, told=False)
+
+
+async def refuses_and_takes(database: str, *, told: bool = True) -> None:
     read_only = [False]
-    pool = Pool(database, "test", size=2, statement_timeout_s=5, read_only=lambda: read_only[0])
+    pool = Pool(database, "test", size=2, statement_timeout_s=5, read_only=lambda: told and read_only[0])
     await pool.open()
     async with pool.connection() as first, pool.connection() as second:
         for connection in (first, second):
