@@ -138,3 +138,11 @@ async def test_a_broken_raw_record_goes_to_the_dead_letters_and_the_rest_flows(s
         assert said["code"] in (b"malformed", b"enrichment_failed") and said["detail"], name
     async with unharmed(scene) as runner:
         await runner.cuts()
+
+
+async def test_it_finds_out_a_node_that_takes_what_it_must_refuse(scene: Scene) -> None:
+    # In place of such a node: an item that is good. The last test here, for another one would find its rows.
+    good = cases.Item("a good one", cases.valid(scene.target.names), "broadcast", "malformed", "")
+    with pytest.raises(AssertionError, match="of 2:\na good one"):
+        async with unharmed(scene) as runner:
+            await runner.item(good)

@@ -264,3 +264,11 @@ async def test_read_only_refuses_matches_and_goes_on_taking_events(scene: Scene)
     assert int(answer.headers["retry-after"]) >= 1
     assert "upgrade" in answer.json()["detail"]
     assert (await scene.post("/v1/ingest/broadcast", event("ro"))).status_code == 202
+
+
+async def test_mutant_a_write_that_does_not_ask_for_the_mode_passes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mode.Mode, "check", lambda _: None)
+    with pytest.raises((AssertionError, KeyError)):
+        await test_read_only_refuses_matches_and_goes_on_taking_events(scene)
