@@ -14,7 +14,7 @@ from tests.drills.checks import Account
 from tests.drills.scene import SEED, TAKEOVER_S, Scene, fire, freeze, has_ended, kill_amid, kill_one, scene, todays_plan
 from tests.drills.takeover import Fault
 from tests.support.wait import until
-from tests.system.conftest import Platform
+from tests.system.conftest import SESSION_TIMEOUT_S, Platform
 
 
 class Times(NamedTuple):
@@ -57,13 +57,24 @@ async def zombies(platform: Platform, *, times: int, frozen_s: float, size: int)
 
 
 async def takeovers(
-    platform: Platform, *, nodes: int, kills: int, rounds: int, per_s: int, size: int
+    platform: Platform,
+    *,
+    nodes: int,
+    kills: int,
+    rounds: int,
+    per_s: int,
+    size: int,
+    mutant: str | None = None,
+    session_s: int = SESSION_TIMEOUT_S,
 ) -> tuple[Account, Times]:
     """Nodes are killed, and in rounds each is ended and started again, under `per_s` submissions a second."""
     rng = random.Random(SEED)
+    program = () if mutant is None else ("tests.drills.mutants", mutant)
+    sessions = {"EVENTHUB_STREAMS__SESSION_TIMEOUT_S": str(session_s)}
     killed: list[Fault] = []
     ended: list[Fault] = []
-    async with scene(platform, todays_plan(size, batch=10), nodes=nodes, clients=4) as on:
+    plan = todays_plan(size, batch=10)
+    async with scene(platform, plan, nodes=nodes, clients=4, program=program, environ=sessions) as on:
         async with takeover.steadily(on.sender, per_s):
             for _ in range(kills):
                 await _go(on, rng.randrange(nodes), killed, kill=True)
