@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from benchmarks import beside, load
 from benchmarks.platform import Ground
+from benchmarks.taker import Taker
 from eventhub import app, auth, ingest, kafka, mode, operations, record, storage, streams, topics
 from eventhub.config import Settings
 from eventhub.delivery.channels import MATCH, Channels, Name
 from eventhub.delivery.hub import Hub
-from eventhub.delivery.messages import Frame
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.tail import Tail
@@ -142,8 +142,8 @@ async def tail(around: Around, subscribers: int) -> AsyncIterator[Running]:
     reader = Tail(log, Ring(256 << 20, partitioner), Sheets(log, around.registry), hub, ingest.Known().learn)
     await reader.open(0)
     for match_id in around.registry:
-        for number in range(subscribers):
-            hub.join(Name(MATCH, match_id), ALL, number, _take)
+        for taker in [Taker() for _ in range(subscribers)]:
+            hub.join(Name(MATCH, match_id), ALL, taker, taker.offer)
     running = asyncio.create_task(reader.run())
     try:
         yield Running(topics.LOG, lambda ends: all(reader.position(p) >= end for p, end in ends[topics.LOG].items()))
@@ -176,10 +176,6 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _take(frame: Frame) -> None:
-    assert frame.size_bytes
 
 
 def _at_once() -> Awaitable[None]:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from benchmarks.records import VECTOR, declared
+from benchmarks.taker import Taker
 from eventhub import record, topics
 from eventhub.delivery.channels import MATCH, Channels, Name
+from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
-from eventhub.delivery.messages import Frame
 from eventhub.delivery.view import ALL
 from eventhub.events import Match
 from eventhub.ingest import adapters
@@ -89,8 +90,8 @@ async def _publish(registry: dict[str, Match], enriched: Sequence[Enriched]) -> 
     hub.begin(dict.fromkeys(range(8), 0))
     frames: list[Frame] = []
     for match_id in registry:
-        for number in range(SUBSCRIBERS):
-            hub.join(Name(MATCH, match_id), ALL, number, frames.append)
+        for taker in [Taker(frames) for _ in range(SUBSCRIBERS)]:
+            hub.join(Name(MATCH, match_id), ALL, taker, taker.offer)
     records = [
         LogRecord(partitioner(e.match_id), n, e.match_id, record.raw_tags(e.tags).kind.decode(), e.value, 0, ())
         for n, e in enumerate(enriched)

@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
 from eventhub.delivery.feed import Feed, Limits
+from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
-from eventhub.delivery.messages import Frame
 from eventhub.delivery.notices import READ_ONLY, Notices
+from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
 from eventhub.delivery.reads import Reads
@@ -63,6 +64,7 @@ class Delivery:
             hub=hub,
             past=Past(log, history, ring, hub),
             check=check,
+            backlog=Backlog(limits.backlog_bytes),
             limits=limits,
             notices=self.notices,
             catch_up_registry=catch_up_registry,
@@ -90,7 +92,7 @@ class Delivery:
 
     def routes(self) -> list[BaseRoute]:
         """The stream and the GET routes; before `open` they answer 503."""
-        return [stream_route(self._feed.check, self._enter, self._leave), *self._reads.routes()]
+        return [stream_route(self._feed.check, self._enter, self._limits.message_bytes), *self._reads.routes()]
 
     async def open(self) -> None:
         """Read the seeds, then note where the tail starts. Raises what the ports raise."""
@@ -132,7 +134,7 @@ class Delivery:
         feed = self._opened()
         if self._draining:
             raise UnavailableError("this node is draining; connect to another", retry_after_s=1)
-        connection = Connection(feed, principal)
+        connection = Connection(feed, principal, on_end=self._leave)
         self._connections.add(connection)
         return connection
 

@@ -13,7 +13,8 @@ import structlog
 from eventhub.delivery import messages
 from eventhub.delivery.channels import Name
 from eventhub.delivery.feed import Feed
-from eventhub.delivery.messages import Connect, Frame, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
+from eventhub.delivery.frame import Frame
+from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
 from eventhub.delivery.outbox import Outbox
 from eventhub.delivery.ports import Principal
 from eventhub.delivery.resume import Follower
@@ -42,10 +43,29 @@ def _now() -> datetime:
 class Connection:
     """A client from its handshake to its close. `principal`: whom the handshake's token named, if there was one."""
 
-    def __init__(self, feed: Feed, principal: Principal | None = None, *, now: Callable[[], datetime] = _now) -> None:
+    __slots__ = (
+        "_catching", "_feed", "_followers", "_limits", "_now", "_on_end", "_principal", "_timer", "connected",
+        "outbox", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        feed: Feed,
+        principal: Principal | None = None,
+        *,
+        now: Callable[[], datetime] = _now,
+        on_end: Callable[["Connection"], None] = lambda _: None,
+    ) -> None:
         self.session = secrets.token_hex(8)
-        self.outbox = Outbox(feed.limits.queue_bytes, on_overflow=self._overflow)
-        self._feed, self._limits, self._now = feed, feed.limits, now
+        limits = feed.limits
+        self.outbox = Outbox(
+            limits.queue_bytes,
+            backlog=feed.backlog,
+            stuck_s=limits.stuck_s,
+            on_overflow=self._overflow,
+            on_stuck=self._overflow,
+        )
+        self._feed, self._limits, self._now, self._on_end = feed, limits, now, on_end
         self._principal = principal
         self._followers: dict[str, Follower] = {}
         self._catching: dict[str, asyncio.Task[None]] = {}
@@ -69,7 +89,8 @@ class Connection:
         for follower in self._followers.values():
             follower.leave()
         self._followers.clear()
-        self.outbox.finish([], DRAIN_CODE, "ended", timeout_s=0)
+        self.outbox.gone()
+        self._on_end(self)
 
     def handle(self, text: str | bytes) -> None:
         """Take a frame of the client: one command a line. Answers go to the outbox; never waits, never raises."""
@@ -192,10 +213,24 @@ class Connection:
         limit = self._limits.teams if name.kind == "team" else self._limits.matches
         if sum(f.name.kind == name.kind for f in self._followers.values()) >= limit:
             raise LimitError(f"{limit} {name.kind} channels are subscribed, no more are allowed; unsubscribe from one")
-        follower = Follower(self._feed, self.outbox, name, view, wanted, command_id)
+        follower = Follower(self._feed, self.outbox, name, view, wanted, command_id, self._catch_up_again)
         self._followers[wanted.channel] = follower
         if not follower.join():
             self._later(wanted.channel, command_id, follower.catch_up)
+
+    def _catch_up_again(self, follower: Follower) -> None:
+        """The client takes less than there is; what it is then told is less, or that it must go."""
+        channel = str(follower.name)
+
+        async def again() -> None:
+            try:
+                await follower.catch_up()
+            except EventhubError as error:
+                log.warning("a slow client cannot be caught up", channel=channel, error=error.detail)
+                self.send_away(SLOW_CODE, "slow")
+
+        if not self.outbox.closed:
+            self._later(channel, None, again)
 
     def _later(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
         """Go on with a subscription beside what else the client asks, until it is done, refused or cancelled."""
@@ -205,8 +240,6 @@ class Connection:
     async def _go_on(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except TimeoutError:
-            self.send_away(SLOW_CODE, "slow")
         except Exception as error:
             named = error if isinstance(error, EventhubError) else EventhubError("catching up failed; it was logged")
             if named is not error:

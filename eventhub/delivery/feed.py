@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
+from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import CatchUp, Check, Log
 from eventhub.delivery.ring import Ring
@@ -19,12 +20,20 @@ class Limits:
     tail_back_s: float = 600
     ring_bytes: int = 268_435_456
     window_s: float = 0.02
-    queue_bytes: int = 4_194_304
+    queue_bytes: int = 262_144
+    """How much may wait for one client."""
+    backlog_bytes: int = 67_108_864
+    """How much may wait for all of them."""
+    stuck_s: float = 10
+    """A client that takes nothing for so long is sent away."""
+    conflate_after_s: float = 3
+    """A client that is so far behind gets of bulk the latest of each thing."""
+    snapshot_after_s: float = 30
+    """A client that is so far behind gets the state of a match in place of what led to it."""
     message_bytes: int = 65_536
     page_events: int = 500
     ping_s: float = 25
     auth_deadline_s: float = 10
-    drain_deadline_s: float = 30
     close_timeout_s: float = 5
     retry_after_s: float = 2
     token_grace_s: float = 86_400
@@ -45,6 +54,7 @@ class Feed:
     hub: Hub
     past: Past
     check: Check
+    backlog: Backlog
     limits: Limits
     notices: Notices
     catch_up_registry: CatchUp

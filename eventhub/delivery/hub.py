@@ -3,22 +3,32 @@
 A message is built once per event and channel, a frame once per channel, view and window, shared by all its
 subscribers. A channel that was idle for a window flushes at once, a busy one waits its window out, and a critical
 event flushes at once with everything pending before it: within a channel nothing follows something of higher offset.
-Nothing here waits for a client: `deliver` must only take the frame.
+Nothing here waits for a client: who has no room for a frame falls behind, and joins again when it has caught up.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from eventhub.delivery import messages
 from eventhub.delivery.channels import MATCH, TEAM, Channels, Name
 from eventhub.delivery.cursor import pairs
-from eventhub.delivery.messages import Frame
+from eventhub.delivery.frame import Frame
+from eventhub.delivery.pace import Pace
 from eventhub.delivery.ports import Log, Registry
 from eventhub.delivery.view import ALL, View
 from eventhub.record import LogRecord
 
 MAX_VIEWS = 32
-Deliver = Callable[[Frame], object]
+Offer = Callable[[Frame], bool]
+"""Takes a frame, or says that there is no room for it."""
+
+
+class Subscriber(Protocol):
+    """Who has joined a channel."""
+
+    def fall_behind(self) -> None:
+        """A frame was refused, and no more will be offered; `flushed` still says what came before that frame."""
 
 
 class _Audience:
@@ -28,7 +38,7 @@ class _Audience:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.subscribers: dict[object, Deliver] = {}
+        self.subscribers: dict[Subscriber, Offer] = {}
         self.pending: list[bytes] = []
         self.size = 0
         self.first: dict[int, int] = {}
@@ -55,7 +65,7 @@ class Hub:
         self._source = source
         self._registry = registry
         self._channels = channels
-        self._window_s = window_s
+        self._pace = Pace(window_s)
         self._matches: dict[str, _Channel] = {}
         self._teams: dict[str, _Channel] = {}
         self._touched: dict[_Audience, None] = {}
@@ -102,7 +112,7 @@ class Hub:
         if audience is not None:
             self._flush(audience, asyncio.get_running_loop().time())
 
-    def join(self, name: Name, view: View, subscriber: object, deliver: Deliver) -> None:
+    def join(self, name: Name, view: View, subscriber: Subscriber, offer: Offer) -> None:
         """From the next frame on, the subscriber gets all that comes after `flushed`."""
         channel = self._find(name)
         if channel is None:
@@ -110,10 +120,10 @@ class Hub:
         audience = channel.audiences.get(view)
         if audience is None:
             audience = channel.audiences[view] = _Audience(view)
-        audience.subscribers[subscriber] = deliver
+        audience.subscribers[subscriber] = offer
 
-    def leave(self, name: Name, view: View, subscriber: object) -> None:
-        """The opposite of `join`; leaving twice does nothing. Never from within `deliver`."""
+    def leave(self, name: Name, view: View, subscriber: Subscriber) -> None:
+        """The opposite of `join`, also for who has fallen behind; leaving twice does nothing. Never from an offer."""
         channel = self._find(name)
         audience = channel.audiences.get(view) if channel is not None else None
         if channel is None or audience is None:
@@ -137,6 +147,9 @@ class Hub:
         kind = record.kind
         message: bytes | None = None
         for audience in channel.audiences.values():
+            if not audience.subscribers:
+                # All have fallen behind.
+                continue
             passes = audience.passing.get(kind)
             if passes is None:
                 passes = audience.passing[kind] = audience.view.passes(kind)
@@ -166,12 +179,11 @@ class Hub:
     def _settle(self, audience: _Audience, now: float) -> None:
         if not audience.pending:
             return
-        if audience.urgent or now - audience.flushed_at >= self._window_s:
+        at = audience.flushed_at + self._pace.window_s
+        if audience.urgent or now >= at:
             self._flush(audience, now)
         elif audience.due is None:
-            loop = asyncio.get_running_loop()
-            at = audience.flushed_at + self._window_s
-            audience.due = loop.call_at(at, self._flush, audience, at)
+            audience.due = asyncio.get_running_loop().call_at(at, self._flush, audience, at)
 
     def _flush(self, audience: _Audience, now: float) -> None:
         if audience.due is not None:
@@ -180,9 +192,12 @@ class Hub:
         if not audience.pending:
             return
         frame = Frame(audience.pending)
-        # A subscriber that refuses the frame asks `flushed` for its cursor, so that must not have moved yet.
-        for deliver in audience.subscribers.values():
-            deliver(frame)
+        self._pace.sent(len(audience.subscribers), now)
+        late = [subscriber for subscriber, offer in audience.subscribers.items() if not offer(frame)]
+        # Who refuses the frame asks `flushed` for its place, so that must not have moved yet.
+        for subscriber in late:
+            del audience.subscribers[subscriber]
+            subscriber.fall_behind()
         audience.pending = []
         audience.size = 0
         audience.first.clear()

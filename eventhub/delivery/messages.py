@@ -9,8 +9,8 @@ import msgspec
 from eventhub.errors import EventhubError, MalformedError
 
 SUBPROTOCOL = "eventhub.v1+json"
-FRAME_BYTES = 262_144
-"""A frame is not grown beyond this: common clients refuse frames above 1 MiB."""
+FRAME_BYTES = 65_536
+"""A frame is not grown beyond this: common clients refuse frames above 1 MiB, and a slow one is given pieces."""
 
 Id = int | str | None
 
@@ -69,24 +69,6 @@ _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 class _Identified(msgspec.Struct):
     id: Id = None
-
-
-class Frame:
-    """What goes out in one piece: messages, one a line. Shared by all sockets that get it."""
-
-    __slots__ = ("_text", "data", "size_bytes")
-
-    def __init__(self, messages: Sequence[bytes]) -> None:
-        self.data = b"\n".join(messages)
-        self.size_bytes = len(self.data)
-        self._text: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The frame decoded, once for all who need it so."""
-        if self._text is None:
-            self._text = self.data.decode()
-        return self._text
 
 
 class InvalidError(MalformedError):
@@ -156,6 +138,13 @@ def heartbeat(now: datetime, cursors: Mapping[str, str]) -> bytes:
 def notice(mode: str, affected: Sequence[str], since: datetime, reason: str) -> bytes:
     """What is degraded now, everything that it affects, and since when and why it changed."""
     return encode(type="notice", mode=mode, affected=affected, since=since, reason=reason)
+
+
+def skipped(channel: str, lane: str, count: int, first: str, last: str) -> bytes:
+    """So many events of a lane, from one cursor to another, both inclusive, were left out for a slow client."""
+    return msgspec.json.encode(
+        {"type": "skipped", "channel": channel, "lane": lane, "count": count, "from": first, "to": last}
+    )
 
 
 def refusal(command_id: Id, error: EventhubError, channel: str | None = None) -> bytes:

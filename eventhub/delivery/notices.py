@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from eventhub.delivery import messages
-from eventhub.delivery.messages import Frame
+from eventhub.delivery.frame import Frame
 
 READ_ONLY = "mode"
 """The cause that is the operators' own."""

@@ -16,10 +16,11 @@ from eventhub.errors import EventhubError, UnavailableError
 
 
 class Entry(NamedTuple):
-    """An event: its log offset and the log record's value."""
+    """An event: its log offset, the log record's value, and its kind (`c:goal`)."""
 
     offset: int
     value: bytes
+    kind: str
 
 
 class Page(NamedTuple):
@@ -89,7 +90,8 @@ class Past:
         types = sorted(view.types or ())
         rows = await self._history.page(match_id, after=after, limit=limit, types=types)
         upto = min(rows[-1].offset, complete) if len(rows) == limit else complete
-        entries = [Entry(r.offset, r.body) for r in rows if r.offset <= upto and _wanted(r.body, view)]
+        found = [Entry(r.offset, r.body, _kind(r.body)) for r in rows if r.offset <= upto]
+        entries = [entry for entry in found if view == ALL or view.passes(entry.kind)]
         return Page(entries, upto, whole=lost is None)
 
     async def _scanned(
@@ -119,14 +121,12 @@ class Past:
 
 def held(records: list[LogRecord], view: View) -> list[Entry]:
     """The records that the view lets pass, as entries."""
-    return [Entry(r.offset, r.value or b"") for r in records if view == ALL or view.passes(r.kind)]
+    return [Entry(r.offset, r.value or b"", r.kind) for r in records if view == ALL or view.passes(r.kind)]
 
 
-def _wanted(body: bytes, view: View) -> bool:
-    if view == ALL:
-        return True
+def _kind(body: bytes) -> str:
     event = _decode_class(body)
-    return view.wants(event.lane, event.type)
+    return f"{event.lane[:1]}:{event.type}"
 
 
 async def _close(batches: AsyncIterator[list[LogRecord]]) -> None:

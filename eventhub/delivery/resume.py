@@ -3,29 +3,48 @@
 Every match of the channel has a place up to which everything is sent or folded into the state that was sent. Pages
 are merged by offset within a partition and never pass what the channel has flushed; the last step, from the ring up
 to `flushed` and into the shared subscribers, is synchronous, so that nothing can come between.
+
+A client that falls behind is caught up in the same way, but for what is left out (delivery/slow.py).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import merge
 
-from eventhub.delivery import messages
+from eventhub.delivery import messages, slow
 from eventhub.delivery.channels import MATCH, Name
 from eventhub.delivery.cursor import Cursor, bad_cursor, pairs, parse
 from eventhub.delivery.feed import Feed
-from eventhub.delivery.messages import Frame, Id, Wanted
+from eventhub.delivery.frame import Frame
+from eventhub.delivery.messages import Id, Wanted
 from eventhub.delivery.outbox import Outbox
 from eventhub.delivery.past import Entry, GoneError, held
+from eventhub.delivery.slow import Skipped
 from eventhub.delivery.view import View
 from eventhub.errors import UnavailableError
 
 
 class Follower:
-    """One channel of one connection: first catching up, then `live`."""
+    """One channel of one connection: first catching up, then `live`. `behind` is told when it falls behind again."""
 
-    def __init__(self, feed: Feed, outbox: Outbox, name: Name, view: View, wanted: Wanted, command_id: Id) -> None:
+    __slots__ = (
+        "_answered", "_behind", "_buffer", "_feed", "_floor", "_head", "_id", "_outbox", "_prefix", "_resets", "_slow",
+        "_start", "_upto", "live", "name", "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        feed: Feed,
+        outbox: Outbox,
+        name: Name,
+        view: View,
+        wanted: Wanted,
+        command_id: Id,
+        behind: Callable[["Follower"], None],
+    ) -> None:
         """Decide where to start. Raises MalformedError with the code `bad_cursor`."""
         self.name = name
+        self._behind, self._slow = behind, False
         self.view = feed.hub.view_for(name, view)
         self.live = False
         self._feed, self._outbox = feed, outbox
@@ -76,17 +95,24 @@ class Follower:
             self._emit(partition, entries)
         self._send_head()
         if not self._outbox.closed:
-            hub.join(self.name, self.view, self, self._outbox.put)
-            self.live = True
-            self._buffer.clear()
+            hub.join(self.name, self.view, self, self._outbox.offer)
+            self.live, self._slow = True, False
+            self._start, self._upto, self._floor, self._buffer, self._head = {}, {}, {}, {}, []
         return True
+
+    def fall_behind(self) -> None:
+        """The client has no room for what is sent to all: from here on it is caught up by itself."""
+        flushed, groups = self._feed.hub.flushed, self._matches()
+        self.live, self._slow = False, True
+        self._place({m: flushed(self.name, self.view, p) for p, matches in groups.items() for m in matches})
+        self._behind(self)
 
     async def catch_up(self) -> None:
         """Page by page until `join` succeeds or the connection ends; waits for the client between pages.
 
-        Raises UnavailableError when neither history nor the log can be read, TimeoutError when the client does not
-        take what it asked for.
+        Raises UnavailableError when neither history nor the log can be read.
         """
+        await self._outbox.drained()
         while not self._outbox.closed:
             try:
                 if await self._step():
@@ -97,7 +123,7 @@ class Follower:
                     raise UnavailableError(error.detail, retry_after_s=self._feed.limits.retry_after_s) from error
                 self._reset("gone", {error.partition: error.upto})
             await asyncio.sleep(0)
-            await self._outbox.drained(self._feed.limits.drain_deadline_s)
+            await self._outbox.drained()
 
     def leave(self) -> None:
         """Stop following."""
@@ -193,10 +219,41 @@ class Follower:
                     await self._feed.hub.reached(partition, top)
             return self.join()
         for partition, matches in groups.items():
-            await self._fetch(partition, matches)
+            lag_s = self._lag_s(matches) if self._slow else 0
+            if self._slow and lag_s >= self._feed.limits.snapshot_after_s:
+                self._stand_in(partition, matches)
+            await self._fetch(partition, matches, conflate=self._slow and lag_s >= self._feed.limits.conflate_after_s)
         return self.join()
 
-    async def _fetch(self, partition: int, matches: list[str]) -> None:
+    def _lag_s(self, matches: list[str]) -> float:
+        """How long ago what comes next was appended to the log; endless where the ring no longer has it."""
+        ring = self._feed.ring
+        if not all(ring.covers(m, self._upto[m]) for m in matches):
+            return float("inf")
+        following = [record.appended_ms for m in matches for record in ring.after(m, self._upto[m], 1)]
+        return (ring.newest_ms - min(following, default=ring.newest_ms)) / 1000
+
+    def _stand_in(self, partition: int, matches: list[str]) -> None:
+        """Of a match that is far behind, the critical events and the state that the others led to."""
+        ring = self._feed.ring
+        busy = [m for m in matches if ring.after(m, self._upto[m], 1)]
+        whole = all(ring.covers(m, self._upto[m]) and not self._buffer.get(m) for m in matches)
+        # The states of two matches end at two places; what lies between would be told twice, or out of order.
+        if not whole or len(busy) != 1:
+            return
+        upto, sheet = self._upto[busy[0]], self._feed.sheets.of(busy[0])
+        if not upto < sheet.applied <= self._feed.hub.flushed(self.name, self.view, partition):
+            return
+        left = slow.only_critical(held(ring.before(busy[0], upto, sheet.applied), self.view))
+        self._head += self._told(partition, left.skipped)
+        self._emit(partition, left.entries)
+        for match_id in matches:
+            self._start[match_id] = self._upto[match_id] = sheet.applied
+        self._floor[partition] = sheet.applied
+        self._head.append(messages.state(str(self.name), self.cursor(), sheet.body))
+        self._send_head()
+
+    async def _fetch(self, partition: int, matches: list[str], *, conflate: bool) -> None:
         """Fetch the next page of the match that is furthest behind, and send what is complete for all."""
         flushed = self._feed.hub.flushed(self.name, self.view, partition)
         behind = min(self._upto[m] for m in matches)
@@ -208,11 +265,13 @@ class Follower:
                     self._upto[match_id] = page.upto
         flushed = self._feed.hub.flushed(self.name, self.view, partition)
         entries = self._take(matches, min(flushed, min(self._upto[m] for m in matches)))
+        if conflate:
+            entries = self._conflate(partition, entries)
         sent = 0
         for run in messages.pieces([entry.value for entry in entries], self._feed.limits.queue_bytes // 4):
             self._emit(partition, entries[sent : sent + len(run)])
             sent += len(run)
-            await self._outbox.drained(self._feed.limits.drain_deadline_s)
+            await self._outbox.drained()
 
     def _take(self, matches: list[str], bound: int) -> list[Entry]:
         """Remove from the buffers what lies at or below the bound, in log order."""
@@ -238,6 +297,20 @@ class Follower:
                     return None
                 parts.append(held(records, self.view))
         return [e for e in merge(*parts) if e.offset <= flushed]
+
+    def _conflate(self, partition: int, entries: list[Entry]) -> list[Entry]:
+        left = slow.conflate(entries)
+        self._head += self._told(partition, left.skipped)
+        return left.entries
+
+    def _told(self, partition: int, skipped: list[Skipped]) -> list[bytes]:
+        """What was left out, for the client."""
+        epoch, channel = self._feed.source.epoch, str(self.name)
+
+        def cursor(offset: int) -> str:
+            return str(Cursor(epoch, {**self._floor, partition: offset}))
+
+        return [messages.skipped(channel, one.lane, one.events, cursor(one.first), cursor(one.last)) for one in skipped]
 
     def _emit(self, partition: int, entries: list[Entry]) -> None:
         """Send events with a cursor each; the floor follows frame by frame, for a refused frame was not sent."""

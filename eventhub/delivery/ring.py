@@ -29,6 +29,8 @@ class Ring:
 
     def __init__(self, limit_bytes: int, partition_of: Callable[[str], int]) -> None:
         self.size_bytes = 0
+        self.newest_ms = 0
+        """When the last record was appended to the log, by its clock."""
         self._limit_bytes = limit_bytes
         self._partition_of = partition_of
         self._order: deque[LogRecord] = deque()
@@ -48,6 +50,7 @@ class Ring:
         track = self._tracks.get(record.match_id)
         if track is None:
             track = self._tracks[record.match_id] = _Track()
+        self.newest_ms = record.appended_ms
         track.records.append(record)
         self._order.append(record)
         self.size_bytes += len(record.value) + OVERHEAD_BYTES
@@ -61,6 +64,15 @@ class Ring:
             return []
         index = bisect_right(track.records, offset, lo=track.head, key=_offset)
         return track.records[index : index + limit]  # type: ignore[return-value]  # only evicted places, below head, are None
+
+    def before(self, match_id: str, offset: int, end: int) -> list[LogRecord]:
+        """The held records of a match above an offset, up to and with `end`, ascending."""
+        track = self._tracks.get(match_id)
+        if track is None:
+            return []
+        first = bisect_right(track.records, offset, lo=track.head, key=_offset)
+        last = bisect_right(track.records, end, lo=track.head, key=_offset)
+        return track.records[first:last]  # type: ignore[return-value]  # as above
 
     def start(self, partition: int) -> int:
         """The first offset from which on everything in the partition is held."""

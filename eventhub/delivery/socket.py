@@ -1,53 +1,45 @@
-"""`GET /v1/stream` on the ASGI server: the handshake, frames in, frames out."""
+"""`GET /v1/stream`: the handshake, after which a wire on the transport is all that is left of the request."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
+from websockets.extensions import Extension
 
 from eventhub.auth import bearer
 from eventhub.delivery.connection import Connection
-from eventhub.delivery.messages import SUBPROTOCOL, Frame
+from eventhub.delivery.messages import SUBPROTOCOL
 from eventhub.delivery.ports import Check, Principal
+from eventhub.delivery.wire import SocketWire
 from eventhub.errors import EventhubError, MalformedError
-from eventhub.tasks import end
 from eventhub.web import problem
 
 Enter = Callable[[Principal | None], Connection]
 """Makes the connection of a client that came through the handshake. Raises UnavailableError while draining."""
 
 
-class AsgiWire:
-    """A client on an ASGI server; later a raw transport takes its place."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-
-    async def send(self, frame: Frame) -> None:
-        """Write a text frame; waits while the server's buffer for this client is full."""
-        await self._socket.send({"type": "websocket.send", "text": frame.text})
-
-    async def close(self, code: int, reason: str) -> None:
-        """Send the close frame."""
-        await self._socket.close(code, reason)
-
-
-def stream_route(check: Check, enter: Enter, leave: Callable[[Connection], None]) -> WebSocketRoute:
-    """The route; `leave` is called once for every connection that `enter` made."""
+def stream_route(check: Check, enter: Enter, max_bytes: int) -> WebSocketRoute:
+    """The route; a message of a client has at most `max_bytes`."""
 
     async def stream(socket: WebSocket) -> None:
         try:
             connection = enter(_handshake(socket, check))
         except EventhubError as error:
             return await socket.send_denial_response(problem(error))
+
+        def take_over(transport: asyncio.Transport, extensions: Sequence[Extension]) -> SocketWire:
+            wire = SocketWire(transport, connection, extensions=extensions, max_bytes=max_bytes)
+            connection.outbox.attach(wire)
+            connection.open()
+            return wire
+
         try:
             await socket.accept(SUBPROTOCOL)
-            connection.open()
-            await _serve(socket, connection)
-        finally:
+            socket.scope["extensions"]["eventhub.hand_over"](take_over)
+        except BaseException:
             connection.end()
-            leave(connection)
+            raise
         return None
 
     return WebSocketRoute("/v1/stream", stream, name="stream")
@@ -58,30 +50,3 @@ def _handshake(socket: WebSocket, check: Check) -> Principal | None:
         raise MalformedError(f"the stream speaks the subprotocol {SUBPROTOCOL}; ask for it in Sec-WebSocket-Protocol")
     authorization = socket.headers.get("authorization")
     return None if authorization is None else check(bearer(authorization))
-
-
-async def _serve(socket: WebSocket, connection: Connection) -> None:
-    tasks = [
-        asyncio.create_task(connection.outbox.pump(AsgiWire(socket))),
-        asyncio.create_task(_listen(socket, connection)),
-    ]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end(*tasks)
-    for task in done:
-        # The client went, or did not take its last frames: both are ends, not errors.
-        if not task.cancelled() and not isinstance(task.exception(), (WebSocketDisconnect, TimeoutError, type(None))):
-            task.result()
-
-
-async def _listen(socket: WebSocket, connection: Connection) -> None:
-    while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        text = message.get("text")
-        if text is None:
-            connection.refuse(MalformedError("the stream takes text frames, this one is binary"))
-        else:
-            connection.handle(text)

@@ -97,6 +97,20 @@ class Reset(_Message, tag="reset"):
     state: MatchSheet
 
 
+class Skipped(_Message, tag="skipped"):
+    """The client takes less than there is: so many events of a lane, between these cursors and with them, are left out.
+
+    Of the bulk lane the latest of each thing still comes; of the normal lane a `state` that holds them all. Critical
+    events are never left out.
+    """
+
+    channel: Channel
+    lane: Literal["normal", "bulk"]
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    from_: Cursor = msgspec.field(name="from")
+    to: Cursor
+
+
 class Notice(_Message, tag="notice"):
     """What is degraded now, everything that it affects, and since when; the newest one counts."""
 
@@ -138,6 +152,7 @@ AnySent = (
     | StreamEvent
     | State
     | Reset
+    | Skipped
     | Notice
     | Reconnect
     | Heartbeat

@@ -102,6 +102,7 @@ MESSAGES: tuple[Message, ...] = (
     _node(frames.State, type="state", **_of(MATCH, CURSOR), state=SHEET),
     _node(frames.StreamEvent, type="event", **_of(MATCH, LATER), event=GOAL),
     _node(frames.Reset, type="reset", **_of(MATCH, LATER), reason="gone", state=SHEET),
+    _node(frames.Skipped, type="skipped", channel=MATCH, lane="bulk", count=120, to=LATER, **{"from": CURSOR}),
     _node(frames.Notice, type="notice", mode="degraded", affected=["history"], since=AT, reason="PostgreSQL is away"),
     _node(frames.Heartbeat, type="heartbeat", server_time=AT, cursors={MATCH: LATER}),
     _client(messages.Refresh, id=4, type="refresh", token=WORD),

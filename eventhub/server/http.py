@@ -1,34 +1,15 @@
-"""uvicorn around an ASGI application: sockets bound before anything is served, signals left to the node.
-
-What uvicorn leaves unbounded is bounded here: how large and how slow a request's head may be, how long a client may go
-on sending what nobody reads, and how many connections may wait without a request.
+"""One HTTP connection. What uvicorn leaves unbounded is bounded here: how large and how slow a request's head may be,
+how long a client may go on sending what nobody reads, and how many connections may wait without a request.
 """
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import Iterator
-from functools import partial
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from eventhub.errors import (
-    ConfigError,
-    EventhubError,
-    HeadTooLargeError,
-    MalformedError,
-    TooSlowError,
-    UnavailableError,
-)
+from eventhub.errors import EventhubError, HeadTooLargeError, MalformedError, TooSlowError
 from eventhub.web import problem
 
-NEXT_PORTS = 20
-START_TIMEOUT_S = 10
-STOP_TIMEOUT_S = 5
 HEAD_TIMEOUT_S = 10
 """From the connection, or from a later request's first byte, to the end of its head."""
 LINGER_S = 5
@@ -40,31 +21,12 @@ HEADERS = 100
 HEAD_BYTES = 65_536
 WAITING = 2_000
 """Connections without a request; one more, and the one that waits longest goes."""
-FRAGMENTS = 1_000
-"""Frames of one WebSocket message; its bytes are limited by `ws_max_size`, and an empty frame has none."""
 
 
-def bind(host: str, port: int, *, exact: bool, setting: str) -> socket.socket:
-    """A listening socket; the next free port when `exact` is False. Raises ConfigError when the port is taken."""
-    for candidate in range(port, port + (1 if exact or port == 0 else NEXT_PORTS)):
-        try:
-            return socket.create_server((host, candidate), backlog=2048, reuse_port=False)
-        except OSError as error:
-            refusal = error
-    raise ConfigError(f"cannot listen on {host}:{port} ({refusal.strerror}); choose another port by {setting}")
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The node handles signals for both of its listeners."""
-        yield
-
-
-class _Http(HttpToolsProtocol):
+class Http(HttpToolsProtocol):
     """One HTTP connection. `waiting` holds this listener's connections without a request, the oldest first."""
 
-    def __init__(self, *args: Any, waiting: dict["_Http", None], **more: Any) -> None:
+    def __init__(self, *args: Any, waiting: dict["Http", None], **more: Any) -> None:
         super().__init__(*args, **more)
         self._waiting = waiting
         self._timer: asyncio.TimerHandle | None = None
@@ -74,16 +36,19 @@ class _Http(HttpToolsProtocol):
         self._still_bytes = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there; its first request is waited for."""
         super().connection_made(transport)
         self._set_timer(HEAD_TIMEOUT_S, self._head_is_late)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
         self._waiting.pop(self, None)
         self._clear_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Bytes came: uvicorn parses them, and what does not move on is bounded."""
         if self._refused:
             return
         self._moved = False
@@ -98,11 +63,13 @@ class _Http(HttpToolsProtocol):
             self._set_timer(HEAD_TIMEOUT_S, self._head_is_late)
 
     def on_message_begin(self) -> None:
+        """A request begins."""
         super().on_message_begin()
         self._began = self._in_head = self._moved = True
         self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        """A part of the URL."""
         super().on_url(url)
         if not url.isascii():
             self._stop(MalformedError("the URL has bytes that are not ASCII; write them as %XX"))
@@ -110,6 +77,7 @@ class _Http(HttpToolsProtocol):
             self._stop(HeadTooLargeError(f"the URL is longer than {URL_BYTES} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
         super().on_header(name, value)
         size = len(name) + len(value)
         self._header_bytes += size
@@ -119,21 +87,25 @@ class _Http(HttpToolsProtocol):
             self._stop(HeadTooLargeError(f"at most {HEADERS} headers of {HEAD_BYTES} bytes together are taken"))
 
     def on_headers_complete(self) -> None:
+        """The head is whole."""
         self._in_head, self._moved = False, True
         self._waiting.pop(self, None)
         self._clear_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        """A part of the body."""
         self._moved = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """The request is whole."""
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:
             self._clear_timer()
 
     def on_response_complete(self) -> None:
+        """The answer is written."""
         super().on_response_complete()
         if self.transport.is_closing():
             return
@@ -211,93 +183,3 @@ class _Http(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class _WebSocket(WebSocketsSansIOProtocol):
-    """One WebSocket connection; its pongs and its fragments are bounded, and a text that is no UTF-8 is no alarm."""
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # The handshake cannot be read, which is told to nobody: the connection would stay open for ever.
-            self.handshake_initiated = self.handshake_complete = self.close_sent = True
-            body = bytes(problem(MalformedError("this is not a WebSocket handshake")).body)
-            self.transport.write(
-                b"HTTP/1.1 400 \r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
-                b"content-length: %d\r\n\r\n%s" % (len(body), body)
-            )
-            self.transport.close()
-
-    def handle_cont(self, event: Any) -> None:
-        if len(self.frames) >= FRAGMENTS:
-            self._end(1009, "too many fragments")
-        else:
-            super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
-            # Whoever pings and does not read would fill our memory with pongs.
-            self.conn.data_to_send()
-
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self._end(1007, "not UTF-8")
-                return
-        super().send_receive_event_to_app()
-
-    def _end(self, code: int, reason: str) -> None:
-        self.frames = []
-        if not self.close_sent:
-            self.conn.send_close(code, reason)
-            self.handle_parser_exception()
-
-
-class Listener:
-    """Serves one application on one bound socket, between `async with`."""
-
-    def __init__(self, app: Any, bound: socket.socket) -> None:
-        waiting: dict[_Http, None] = {}
-        config = uvicorn.Config(
-            app,
-            # uvicorn calls it like a class and asks nothing else of it.
-            http=cast(type[asyncio.Protocol], partial(_Http, waiting=waiting)),
-            ws=_WebSocket,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws_max_size=65_536,
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        )
-        self._server = _Server(config)
-        self._bound = bound
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it serves."""
-        host, port = self._bound.getsockname()[:2]
-        return f"http://{host}:{port}"
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._bound]))
-        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
-        while not self._server.started:
-            if self._task.done() or asyncio.get_running_loop().time() > deadline:
-                raise UnavailableError(f"the server on {self.url} did not start")
-            await asyncio.sleep(0.005)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=STOP_TIMEOUT_S + 1)

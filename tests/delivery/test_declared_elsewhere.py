@@ -60,7 +60,7 @@ async def test_a_client_that_goes_while_it_is_asked_leaves_nothing_behind(starte
     started.asking.clear()
     client.subscribe("match:m9")
     await until(lambda: started.asked == 1)
-    await client.stop()
+    client.stop()
     started.asking.set()
     await until(lambda: not client.connection._catching)
     assert client.connection._followers == {}

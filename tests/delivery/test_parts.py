@@ -1,6 +1,5 @@
-"""Cursor, ring, sheets, tail, hub and outbox, each on its own."""
+"""Cursor, ring, sheets, tail and hub, each on its own."""
 
-import asyncio
 import random
 
 import pytest
@@ -8,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventhub.delivery.cursor import Cursor, parse
-from eventhub.delivery.messages import FRAME_BYTES, Frame, pieces
-from eventhub.delivery.outbox import Outbox
+from eventhub.delivery.messages import FRAME_BYTES, pieces
 from eventhub.delivery.ring import OVERHEAD_BYTES, Ring
 from eventhub.errors import MalformedError, NotFoundError
 from eventhub.record import LogRecord
@@ -140,32 +138,6 @@ async def test_it_is_ready_only_when_it_has_reached_the_ends_noted_at_start(worl
     assert not world.delivery.ready
     world.delivery.tail.take(world.log.records[0])
     assert world.delivery.ready
-
-
-def test_an_outbox_refuses_what_exceeds_its_bound_and_all_that_follows() -> None:
-    overflows: list[int] = []
-    outbox = Outbox(100, on_overflow=lambda: overflows.append(1))
-    assert outbox.put(Frame([b"x" * 60]))
-    assert not outbox.put(Frame([b"x" * 60]))
-    assert not outbox.put(Frame([b"x"]))
-    assert (outbox.queued_bytes, overflows) == (60, [1])
-
-
-async def test_an_outbox_gives_a_client_that_takes_nothing_a_deadline_to_close() -> None:
-    class Stuck:
-        async def send(self, frame: Frame) -> None:
-            await asyncio.Event().wait()
-
-        async def close(self, code: int, reason: str) -> None:
-            raise AssertionError("the frame was never taken")
-
-    outbox = Outbox(100, on_overflow=lambda: None)
-    outbox.put(Frame([b"x"]))
-    pump = asyncio.create_task(outbox.pump(Stuck()))
-    await asyncio.sleep(0)
-    outbox.finish([], 3008, "slow", timeout_s=0.01)
-    with pytest.raises(TimeoutError):
-        await pump
 
 
 @pytest.mark.parametrize("name", ["", "m0", "match:", "match:m9", "team:t9", "scores", "competition:cup"])

@@ -2,19 +2,18 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from eventhub.errors import EventhubError
+from eventhub.server import Listener, bind
 from eventhub.web import on_error
 from tests.delivery.world import World, until
 
@@ -24,17 +23,11 @@ AUTHORIZED = {"Authorization": "Bearer good"}
 
 @pytest.fixture
 async def url(world: World) -> AsyncIterator[str]:
-    """The address of a started world's routes on uvicorn."""
+    """The address of a started world's routes on the server that nodes have."""
     await world.start()
     app = Starlette(routes=world.delivery.routes(), exception_handlers={EventhubError: on_error})
-    config = uvicorn.Config(app, ws="websockets-sansio", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        task = asyncio.create_task(server.serve([listening]))
-        await until(lambda: server.started, "the server")
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        await task
+    async with Listener(app, bind("127.0.0.1", 0, exact=True, setting="port")) as listening:
+        yield listening.url.removeprefix("http://")
 
 
 @pytest.fixture

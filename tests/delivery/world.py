@@ -8,7 +8,7 @@ import msgspec
 
 from eventhub.delivery import Delivery, Limits
 from eventhub.delivery.connection import Connection
-from eventhub.delivery.messages import Frame
+from eventhub.delivery.frame import Frame
 from eventhub.events import Match
 from eventhub.tasks import end
 from tests.delivery.memory import MemoryHistory, MemoryLog, MemorySeeds, check, match
@@ -34,18 +34,39 @@ class Client:
         self.frames: list[list[dict[str, Any]]] = []
         self.raw: list[bytes] = []
         self.closed: tuple[int, str] | None = None
-        self.stalled = asyncio.Event()
-        self.stalled.set()
-        self._task = asyncio.create_task(connection.outbox.pump(self))
+        self.aborted = False
+        self.stalled = False
+        self.held_bytes = 0
+        connection.outbox.attach(self)
         connection.open()
 
-    async def send(self, frame: Frame) -> None:
-        await self.stalled.wait()
-        self.raw.append(frame.data)
-        self.frames.append([msgspec.json.decode(line) for line in frame.text.split("\n")])
+    def write(self, frame: Frame) -> None:
+        self.raw.append(frame.packed)
+        self.frames.append([msgspec.json.decode(line) for line in frame.data.split(b"\n")])
+        if self.stalled:
+            # As a transport does it: what was written is taken, and then it has enough.
+            self.held_bytes += len(frame.packed)
+            self.connection.outbox.pause()
 
-    async def close(self, code: int, reason: str) -> None:
+    def waiting_bytes(self) -> int:
+        return self.held_bytes
+
+    def end(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.connection.end()
+
+    def stall(self) -> None:
+        """Take nothing more."""
+        self.stalled = True
+        self.connection.outbox.pause()
+
+    def take(self) -> None:
+        """Take everything again."""
+        self.stalled, self.held_bytes = False, 0
+        self.connection.outbox.resume()
 
     def say(self, **command: object) -> None:
         self.connection.handle(msgspec.json.encode({k.rstrip("_"): v for k, v in command.items()}))
@@ -64,9 +85,8 @@ class Client:
     def ids(self) -> list[str]:
         return [message["event"]["event_id"] for message in self.of_type("event")]
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         self.connection.end()
-        await end(self._task)
 
 
 class World:
@@ -122,6 +142,6 @@ class World:
 
     async def stop(self) -> None:
         for client in self._clients:
-            await client.stop()
+            client.stop()
         if self._task is not None:
             await end(self._task)

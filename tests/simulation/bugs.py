@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from eventhub.delivery.hub import Hub
+from eventhub.delivery.resume import Follower
 from eventhub.delivery.ring import Ring
 from eventhub.ingest.spool import Spool
 from eventhub.kafka import FencedWriter
@@ -177,6 +178,23 @@ def resume_misses_the_edge() -> list[Patch]:
     return [(Ring, "after", later)]
 
 
+def falls_behind_too_late() -> list[Patch]:
+    """A slow client is taken to have got the frame that it had no room for."""
+
+    def with_it(self: Any) -> None:
+        self.live, self._slow = False, True
+        seen = self._feed.hub.seen
+        self._place({m: seen[p] for p, matches in self._matches().items() for m in matches})
+        self._behind(self)
+
+    return [(Follower, "fall_behind", with_it)]
+
+
+def leaves_out_in_silence() -> list[Patch]:
+    """A slow client is not told what it does not get."""
+    return [(Follower, "_told", lambda *_: [])]
+
+
 def overtakes_the_spool() -> list[Patch]:
     """A new record goes straight to Kafka while older ones of its match wait on the disk."""
     return [(Spool, "holds", lambda self, *_: False)]
@@ -225,6 +243,8 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
         progress_before_states,
         critical_overtakes,
         resume_misses_the_edge,
+        falls_behind_too_late,
+        leaves_out_in_silence,
         overtakes_the_spool,
         acknowledged_before_the_disk,
         forgets_meanwhile,

@@ -26,6 +26,21 @@ def check_client(world: "World", watcher: Watcher) -> None:
     ear.finish()
 
 
+class _Leave:
+    """What a client was told it does not get: so many events of a lane, from one offset of a partition to another."""
+
+    def __init__(self, told: Told) -> None:
+        assert told.cursor is not None
+        self.letter, self.left = _LETTER[told.lane], told.events
+        self._first, self._last = parse(told.first).seen, parse(told.cursor).seen
+
+    def holds_for(self, partition: int, one: Record) -> bool:
+        """Whether this event is one of them."""
+        kind = record.kind(record.head(one.headers)).decode()
+        within = self._first[partition] <= one.offset <= self._last[partition]
+        return within and kind[0] == self.letter and self.left > 0
+
+
 class _Ear:
     """Walks through what a client was told, with the place in each match up to which it knows everything."""
 
@@ -39,20 +54,47 @@ class _Ear:
         self._match_of = {_text(id_of(one)): (m, one.offset) for m in self._matches for one in events_of(world, m)}
         self._at: dict[str, int] | None = None
         self._heard: set[str] = set()
-        self._folds: dict[str, tuple[int, sheet.Fold]] = {}
+        self._leaves: list[_Leave] = []
+        self._left_out: set[tuple[str, int]] = set()
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Nothing is left, and nothing was said to be left out that came."""
+        self._no_leave()
         assert self._at is not None, f"{self._name} was never told where it is"
         for match_id, wanted in self._wanted.items():
             left = [one.offset for one in wanted if one.offset > self._at[match_id]]
+            left = [offset for offset in left if (match_id, offset) not in self._left_out]
             assert not left, f"{self._name} never got offsets {left[:5]} of {match_id}"
 
     def _passing(self, match_id: str, letters: set[str]) -> list[Record]:
         found = events_of(self._world, match_id)
         return [e for e in found if not letters or record.kind(record.head(e.headers)).decode()[0] in letters]
 
+    def _skipped(self, told: Told) -> None:
+        assert told.lane != "critical", f"{self._name} was told that critical events are left out"
+        self._leaves.append(_Leave(told))
+
+    def _no_leave(self) -> None:
+        unused = [(one.letter, one.left) for one in self._leaves if one.left]
+        assert not unused, f"{self._name} was told that {unused} are left out, and they came"
+        self._leaves.clear()
+
+    def _missing(self, match_id: str, after: int, end: int) -> list[int]:
+        """Of the match's events above `after` and below `end` those that nobody said are left out."""
+        partition, missing = self._world.partitioner(match_id), []
+        for one in self._wanted[match_id]:
+            if after < one.offset < end and (match_id, one.offset) not in self._left_out:
+                leave = next((leave for leave in self._leaves if leave.holds_for(partition, one)), None)
+                if leave is None:
+                    missing.append(one.offset)
+                else:
+                    leave.left -= 1
+                    self._left_out.add((match_id, one.offset))
+        return missing
+
     def _begin(self, told: Told) -> None:
+        # What was announced may have been lost with the connection.
+        self._leaves.clear()
         if told.cursor is not None:
             self._place(told.cursor)
         elif told.event_id == "start":
@@ -67,9 +109,9 @@ class _Ear:
         found = self._match_of.get(told.event_id)
         assert found is not None, f"{self._name} got {told.event_id}, which is not of its subscription"
         match_id, offset = found
-        following = [one.offset for one in self._wanted[match_id] if one.offset > self._at[match_id]]
+        following = self._missing(match_id, self._at[match_id], offset)
         assert told.event_id not in self._heard, f"{self._name} got offset {offset} of {match_id} twice"
-        assert following and following[0] == offset, (
+        assert not following and offset > self._at[match_id], (
             f"{self._name} got offset {offset} of {match_id}, wanted was {following[:1]} after {self._at[match_id]}"
         )
         self._heard.add(told.event_id)
@@ -85,6 +127,11 @@ class _Ear:
 
     def _state(self, told: Told) -> None:
         self._sheet(told.sheet)
+        match_id = told.sheet["match_id"]
+        if self._leaves and self._at is not None:
+            # It stands in for what was left out before it; nothing else may be missing.
+            missing = self._missing(match_id, self._at[match_id], self._applied(told.sheet) + 1)
+            assert not missing, f"{self._name} got a state in place of {missing} of {match_id}, which it was not told"
         self._at = {**(self._at or {}), told.sheet["match_id"]: self._applied(told.sheet)}
 
     def _reset(self, told: Told) -> None:
@@ -98,7 +145,7 @@ class _Ear:
         for partition, offset in parse(told.cursor).seen.items():
             for match_id, at in self._at.items():
                 if self._world.partitioner(match_id) == partition:
-                    skipped = [one.offset for one in self._wanted[match_id] if at < one.offset <= offset]
+                    skipped = self._missing(match_id, at, offset + 1)
                     assert not skipped, f"{self._name}: cursor {told.cursor} skips offsets {skipped} of {match_id}"
 
     def _place(self, cursor: str) -> None:

@@ -137,6 +137,8 @@ class Node:
                 page_events=4,
                 ping_s=5,
                 queue_bytes=world.settings.queue_bytes,
+                conflate_after_s=world.settings.conflate_after_s,
+                snapshot_after_s=world.settings.snapshot_after_s,
             ),
             jitter=world.net.random,
         )

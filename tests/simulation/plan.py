@@ -22,6 +22,8 @@ class Settings(NamedTuple):
     refresh_s: float
     ring_bytes: int
     queue_bytes: int
+    conflate_after_s: float
+    snapshot_after_s: float
     tail_back_s: float
 
 
@@ -83,7 +85,9 @@ def plan(seed: int) -> Plan:
         snapshot_s=rng.choice((0.0, 0.2, 1.0, 3600.0)),
         refresh_s=rng.choice((2.0, 3600.0, 3600.0, 3600.0)),
         ring_bytes=rng.choice((2_000, 6_000, 1 << 20)),
-        queue_bytes=rng.choice((8_000, 1 << 20)),
+        queue_bytes=rng.choice((4_000, 8_000, 1 << 20)),
+        conflate_after_s=rng.choice((0.0, 0.0, 3.0)),
+        snapshot_after_s=rng.choice((0.3, 30.0)),
         tail_back_s=rng.choice((0.5, 600.0)),
     )
     allowed = [kind for kind in DISTURBANCES if rng.random() < 0.4 or (settings.spool and kind in FOR_THE_SPOOL)]

@@ -1,13 +1,14 @@
 """Clients of the stream: they subscribe, lose their connection, resume on any node, and note what they were told."""
 
 import asyncio
+from collections import deque
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from eventhub.delivery.connection import Connection
-from eventhub.delivery.messages import Frame
+from eventhub.delivery.frame import Frame
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -19,52 +20,83 @@ SILENCE_S = 12.0
 
 
 class Told(NamedTuple):
-    """What a client was told: `begin`, `state`, `reset`, `event` or `cursor`; with the cursor that came with it."""
+    """What a client was told: `begin`, `state`, `reset`, `event`, `skipped` or `cursor`; with the cursor of it.
+
+    Of `skipped` that is where it ends, with its lane, where it begins, and how many events it is about.
+    """
 
     kind: str
     cursor: str | None
     event_id: str = ""
     sheet: Any = None
+    lane: str = ""
+    first: str = ""
+    events: int = 0
+
+
+HELD = 2
+"""Frames that a slow client's transport holds before it has enough."""
 
 
 class Session:
-    """One connection of a client: the wire that its outbox is pumped to."""
+    """One connection of a client, and its wire: frames arrive one after another, at the client's pace."""
 
     def __init__(self, watcher: "Watcher", node: "Node") -> None:
         self.watcher, self.node = watcher, node
         self.over = asyncio.Event()
         self.connection: Connection | None = None
         self.heard_at = watcher.world.loop.now
-        self._pump: asyncio.Task[None] | None = None
+        self.coming: deque[Frame] = deque()
 
     def open(self, subscribe: dict[str, Any]) -> None:
         """In the node's process: shake hands and subscribe."""
         delivery = self.node.delivery
         assert delivery is not None
         self.connection = delivery._enter(None)
-        self._pump = asyncio.create_task(self.connection.outbox.pump(self))
+        self.connection.outbox.attach(self)
         self.connection.open()
         self.connection.handle(msgspec.json.encode({"id": 1, "type": "connect", "token": "good"}))
         self.connection.handle(msgspec.json.encode({"id": 2, "type": "subscribe", **subscribe}))
 
-    def end(self) -> None:
+    def drop(self) -> None:
         """In the node's process: the client is gone."""
-        assert self.connection is not None and self.node.delivery is not None and self._pump is not None
+        assert self.connection is not None
+        self.coming.clear()
         self.connection.end()
-        self._pump.cancel()
-        self.node.delivery._leave(self.connection)
 
-    async def send(self, frame: Frame) -> None:
-        """A frame comes."""
-        await asyncio.sleep(self.watcher.pace_s)
+    def write(self, frame: Frame) -> None:
+        """A frame is on its way."""
+        self.coming.append(frame)
+        if len(self.coming) == 1:
+            asyncio.get_running_loop().call_later(self.watcher.pace_s, self._arrive)
+        assert self.connection is not None
+        if len(self.coming) >= HELD:
+            self.connection.outbox.pause()
+
+    def waiting_bytes(self) -> int:
+        """What has not arrived."""
+        return sum(frame.size_bytes for frame in self.coming)
+
+    def end(self, code: int, reason: str) -> None:
+        """The node closed, behind what it had written."""
+        asyncio.get_running_loop().call_later(self.watcher.pace_s * (1 + len(self.coming)), self.over.set)
+
+    def abort(self) -> None:
+        """The node cut the connection."""
+        self.over.set()
+
+    def _arrive(self) -> None:
+        if not self.coming:
+            return
+        frame = self.coming.popleft()
         self.heard_at = self.watcher.world.loop.now
         if not self.over.is_set():
             for line in frame.data.split(b"\n"):
                 self.watcher.hear(msgspec.json.decode(line), self)
-
-    async def close(self, code: int, reason: str) -> None:
-        """The node closed."""
-        self.over.set()
+        if self.coming:
+            asyncio.get_running_loop().call_later(self.watcher.pace_s, self._arrive)
+        elif self.connection is not None:
+            self.connection.outbox.resume()
 
 
 class Watcher:
@@ -75,7 +107,7 @@ class Watcher:
         self.channel = rng.choice(("match:m0", "match:m1", "team:t0", "team:t0"))
         self.lanes = rng.choice(([], [], ["critical"], ["critical", "normal"]))
         self.start = rng.choice((None, "start"))
-        self.pace_s = rng.choice((0.0, 0.0, 0.02))
+        self.pace_s = rng.choice((0.0, 0.0, 0.02, 0.2))
         self.told: list[Told] = []
         self.cursor: str | None = None
         self.session: Session | None = None
@@ -106,7 +138,7 @@ class Watcher:
         session, self.session = self.session, None
         if session is not None:
             session.over.set()
-            self.world.loop.call_soon(session.end, context=session.node.process.context)
+            self.world.loop.call_soon(session.drop, context=session.node.process.context)
 
     def forget(self) -> None:
         """Begin anew, without a cursor."""
@@ -120,6 +152,9 @@ class Watcher:
             self._note(Told("event", cursor, message["event"]["event_id"]))
         elif kind in ("state", "reset"):
             self._note(Told(kind, cursor, sheet=message["state"]))
+        elif kind == "skipped":
+            self.told.append(Told(kind, message["to"], "", None, message["lane"], message["from"], message["count"]))
+            self.world.say(None, f"{self.name} skipped {message}")
         elif kind in ("heartbeat", "reconnect") and self.channel in message["cursors"]:
             self._note(Told("cursor", message["cursors"][self.channel]))
         elif kind == "error":
@@ -134,7 +169,12 @@ class Watcher:
         if self.session is None or self.session.connection is None or self.session.over.is_set():
             return False
         follower = self.session.connection._followers.get(self.channel)
-        return follower is not None and follower.live and self.session.connection.outbox.queued_bytes == 0
+        return follower is not None and follower.live and not self.session.coming and not self._waits()
+
+    def _waits(self) -> bool:
+        """Whether the node has something for this client that is not on its way yet."""
+        assert self.session is not None and self.session.connection is not None
+        return self.session.connection.outbox.queued_bytes > 0
 
     def _note(self, told: Told) -> None:
         self.told.append(told)

@@ -1,0 +1,1 @@
+"""Fan-out: from the tail to many sockets, beside the limit and the peers."""

@@ -1,0 +1,3 @@
+module eventhub/benchmarks/fanout/load
+
+go 1.22
