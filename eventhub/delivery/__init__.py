@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from starlette.routing import BaseRoute
 
+from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
 from eventhub.delivery.feed import Feed, Limits
@@ -26,6 +27,8 @@ from eventhub.delivery.tail import Learn, Tail
 from eventhub.errors import UnavailableError
 from eventhub.record import TellCut, tell_nobody
 
+BEAT = 0.9
+"""A heartbeat after this part of `ping_s`, so that it is there in time."""
 __all__ = ["READ_ONLY", "Delivery", "Limits", "Notices"]
 
 
@@ -65,6 +68,7 @@ class Delivery:
             past=Past(log, history, ring, hub),
             check=check,
             backlog=Backlog(limits.backlog_bytes),
+            beats=Beats(limits.ping_s * BEAT),
             limits=limits,
             notices=self.notices,
             catch_up_registry=catch_up_registry,

@@ -32,8 +32,6 @@ from eventhub.errors import (
 log = structlog.get_logger(__name__)
 SLOW_CODE = 3008
 DRAIN_CODE = 3001
-BEAT = 0.9
-"""A heartbeat after this part of `ping_s`, so that it is there in time."""
 
 
 def _now() -> datetime:
@@ -44,7 +42,7 @@ class Connection:
     """A client from its handshake to its close. `principal`: whom the handshake's token named, if there was one."""
 
     __slots__ = (
-        "_catching", "_feed", "_followers", "_limits", "_now", "_on_end", "_principal", "_timer", "connected",
+        "_catching", "_feed", "_followers", "_limits", "_now", "_on_end", "_part", "_principal", "_timer", "connected",
         "outbox", "session",
     )  # fmt: skip
 
@@ -70,6 +68,7 @@ class Connection:
         self._followers: dict[str, Follower] = {}
         self._catching: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._part = 0
         self.connected = False
 
     def open(self) -> None:
@@ -78,12 +77,13 @@ class Connection:
         if self._principal is None:
             self._timer = later(self._limits.auth_deadline_s, self._unconnected)
         else:
-            self._timer = later(self._limits.ping_s * BEAT, self._beat)
+            self._part = self._feed.beats.add(self, self._beat)
 
     def end(self) -> None:
         """The client is gone: leave everything. Doing it twice does nothing."""
         if self._timer is not None:
             self._timer.cancel()
+        self._feed.beats.remove(self, self._part)
         for task in self._catching.values():
             task.cancel()
         for follower in self._followers.values():
@@ -147,7 +147,8 @@ class Connection:
             raise UnauthorizedError("connect needs a token")
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._limits.ping_s * BEAT, self._beat)
+            self._timer = None
+            self._part = self._feed.beats.add(self, self._beat)
         names = ("teams", "matches", "message_bytes")
         connected = messages.encode(
             id=command.id,
@@ -268,7 +269,6 @@ class Connection:
         if ended:
             return self.refuse(UnauthorizedError("the token has ended; connect with a new one, or `refresh` in time"))
         self._send(messages.heartbeat(self._now(), self._cursors()))
-        self._timer = asyncio.get_running_loop().call_later(self._limits.ping_s * BEAT, self._beat)
         return None
 
     def _unconnected(self) -> None:

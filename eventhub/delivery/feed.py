@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
@@ -55,6 +56,7 @@ class Feed:
     past: Past
     check: Check
     backlog: Backlog
+    beats: Beats
     limits: Limits
     notices: Notices
     catch_up_registry: CatchUp
