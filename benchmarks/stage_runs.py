@@ -138,8 +138,10 @@ async def tail(around: Around, subscribers: int) -> AsyncIterator[Running]:
     on = around.on
     partitioner = kafka.Partitioner(on.partitions)
     log = kafka.Log(on.cluster, around.offsets, epoch=on.declared.epoch, partitioner=partitioner)
-    hub = Hub(log, around.registry, Channels(around.registry, partitioner), window_s=0.02)
-    reader = Tail(log, Ring(256 << 20, partitioner), Sheets(log, around.registry), hub, ingest.Known().learn)
+    sheets = Sheets(log, around.registry)
+    channels = Channels(around.registry, partitioner)
+    hub = Hub(log, around.registry, channels, lambda match_id: sheets.of(match_id).body, window_s=0.02)
+    reader = Tail(log, Ring(256 << 20, partitioner), sheets, hub, ingest.Known().learn)
     await reader.open(0)
     for match_id in around.registry:
         for taker in [Taker() for _ in range(subscribers)]:

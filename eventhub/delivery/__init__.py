@@ -55,7 +55,7 @@ class Delivery:
         channels = Channels(registry, log.partition_of)
         ring = Ring(limits.ring_bytes, log.partition_of)
         sheets = Sheets(log, registry)
-        hub = Hub(log, registry, channels, window_s=limits.window_s)
+        hub = Hub(log, registry, channels, lambda match_id: sheets.of(match_id).body, window_s=limits.window_s)
         self.notices = Notices(self._tell)
         self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut)
         self._feed = Feed(

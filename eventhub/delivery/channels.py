@@ -1,13 +1,16 @@
-"""Channels: `match:{id}`, and `team:{id}` for all matches that a team plays in."""
+"""Channels: `match:{id}`, `team:{id}` for all matches that a team plays in, and of states only `competition:{id}`
+and `scores`, which has all matches."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from eventhub.delivery.ports import Registry
 from eventhub.errors import NotFoundError
 from eventhub.events import ID_CHARS
 
-MATCH, TEAM = "match", "team"
+MATCH, TEAM, COMPETITION, SCORES = "match", "team", "competition", "scores"
+STATES_ONLY = (COMPETITION, SCORES)
 
 
 class Name(NamedTuple):
@@ -17,7 +20,7 @@ class Name(NamedTuple):
     subject: str
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.subject}"
+        return f"{self.kind}:{self.subject}" if self.kind != SCORES else SCORES
 
 
 class Channels:
@@ -27,15 +30,18 @@ class Channels:
         self._registry = registry
         self._partition_of = partition_of
         self._teams: dict[str, list[str]] = {}
+        self._competitions: dict[str, list[str]] = {}
         self._indexed = -1
 
     def name(self, text: str) -> Name:
         """The channel of this name. Raises NotFoundError with the code `unknown_channel`."""
-        kind, _, subject = text.partition(":")
+        kind, colon, subject = text.partition(":")
         name = Name(kind, subject)
-        if not (kind == MATCH and subject in self._registry) and not (kind == TEAM and self.matches(name)):
+        known = not colon if kind == SCORES else kind in (MATCH, TEAM, COMPETITION) and bool(self.matches(name))
+        if not known:
             raise NotFoundError(
-                f"there is no channel {text[:80]!r}; channels are match:ID and team:ID of declared matches",
+                f"there is no channel {text[:80]!r}; channels are scores, and match:ID, team:ID and competition:ID of"
+                " declared matches",
                 pointer="/channel",
                 code="unknown_channel",
             )
@@ -44,16 +50,28 @@ class Channels:
     def may_be(self, text: str) -> bool:
         """Whether a match that is not known here, as one that another node has just declared, could make it one."""
         kind, _, subject = text.partition(":")
-        return kind in (MATCH, TEAM) and 1 <= len(subject) <= ID_CHARS and subject.isprintable()
+        return kind in (MATCH, TEAM, COMPETITION) and 1 <= len(subject) <= ID_CHARS and subject.isprintable()
 
     def matches(self, name: Name) -> list[str]:
         """The ids of the channel's matches."""
         if name.kind == MATCH:
-            return [name.subject]
+            return [name.subject] if name.subject in self._registry else []
+        if name.kind == SCORES:
+            return list(self._registry)
         # Matches are added, seldom changed: a registry of the same size has the same teams.
         if len(self._registry) != self._indexed:
             self._index()
-        return self._teams.get(name.subject, [])
+        return (self._teams if name.kind == TEAM else self._competitions).get(name.subject, [])
+
+    def of_state(self, match_id: str) -> list[Name]:
+        """The channels of states that a match belongs to."""
+        match = self._registry.get(match_id)
+        competition = match.competition if match is not None else None
+        return [Name(SCORES, ""), *([Name(COMPETITION, competition)] if competition is not None else [])]
+
+    def starts_at(self, match_id: str) -> datetime:
+        """When a declared match starts."""
+        return self._registry[match_id].starts_at
 
     def groups(self, name: Name) -> dict[int, list[str]]:
         """The channel's matches by partition."""
@@ -64,8 +82,11 @@ class Channels:
 
     def _index(self) -> None:
         teams: dict[str, list[str]] = {}
+        competitions: dict[str, list[str]] = {}
         for match_id, match in self._registry.items():
             teams.setdefault(match.home.id, []).append(match_id)
             if match.away.id != match.home.id:
                 teams.setdefault(match.away.id, []).append(match_id)
-        self._teams, self._indexed = teams, len(self._registry)
+            if match.competition is not None:
+                competitions.setdefault(match.competition, []).append(match_id)
+        self._teams, self._competitions, self._indexed = teams, competitions, len(self._registry)

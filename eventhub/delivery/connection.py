@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from eventhub.delivery import messages
-from eventhub.delivery.channels import Name
+from eventhub.delivery.board import Board
+from eventhub.delivery.channels import STATES_ONLY, Name
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
@@ -65,7 +66,7 @@ class Connection:
         )
         self._feed, self._limits, self._now, self._on_end = feed, limits, now, on_end
         self._principal = principal
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, Follower | Board] = {}
         self._catching: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._part = 0
@@ -214,12 +215,16 @@ class Connection:
         limit = self._limits.teams if name.kind == "team" else self._limits.matches
         if sum(f.name.kind == name.kind for f in self._followers.values()) >= limit:
             raise LimitError(f"{limit} {name.kind} channels are subscribed, no more are allowed; unsubscribe from one")
-        follower = Follower(self._feed, self.outbox, name, view, wanted, command_id, self._catch_up_again)
+        follower: Follower | Board
+        if name.kind in STATES_ONLY:
+            follower = Board(self._feed, self.outbox, name, wanted, command_id, self._catch_up_again, self._now)
+        else:
+            follower = Follower(self._feed, self.outbox, name, view, wanted, command_id, self._catch_up_again)
         self._followers[wanted.channel] = follower
         if not follower.join():
             self._later(wanted.channel, command_id, follower.catch_up)
 
-    def _catch_up_again(self, follower: Follower) -> None:
+    def _catch_up_again(self, follower: Follower | Board) -> None:
         """The client takes less than there is; what it is then told is less, or that it must go."""
         channel = str(follower.name)
 

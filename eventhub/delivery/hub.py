@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from eventhub.delivery import messages
-from eventhub.delivery.channels import MATCH, TEAM, Channels, Name
+from eventhub.delivery.channels import MATCH, STATES_ONLY, TEAM, Channels, Name
 from eventhub.delivery.cursor import pairs
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.pace import Pace
@@ -60,14 +60,18 @@ class _Channel:
 class Hub:
     """Channels with their subscribers. One event loop; every method but `reached` is synchronous."""
 
-    def __init__(self, source: Log, registry: Registry, channels: Channels, *, window_s: float) -> None:
+    def __init__(
+        self, source: Log, registry: Registry, channels: Channels, sheet_of: Callable[[str], bytes], *, window_s: float
+    ) -> None:
         self.seen: dict[int, int] = {}
         self._source = source
         self._registry = registry
         self._channels = channels
+        self._sheet_of = sheet_of
         self._pace = Pace(window_s)
         self._matches: dict[str, _Channel] = {}
         self._teams: dict[str, _Channel] = {}
+        self._boards: dict[Name, _Channel] = {}
         self._touched: dict[_Audience, None] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -84,6 +88,8 @@ class Hub:
                     self._put(channel, record, record.offset)
                 if self._teams:
                     self._put_teams(record)
+                if self._boards and record.kind.endswith(":state"):
+                    self._put_boards(record)
             # Only now: while one channel has the record, `flushed` of another must not count it.
             self.seen[record.partition] = record.offset
         if self._touched:
@@ -116,7 +122,11 @@ class Hub:
         """From the next frame on, the subscriber gets all that comes after `flushed`."""
         channel = self._find(name)
         if channel is None:
-            channel = self._table(name)[name.subject] = _Channel(name, self._head(name))
+            channel = _Channel(name, self._head(name))
+            if name.kind in STATES_ONLY:
+                self._boards[name] = channel
+            else:
+                self._table(name)[name.subject] = channel
         audience = channel.audiences.get(view)
         if audience is None:
             audience = channel.audiences[view] = _Audience(view)
@@ -134,7 +144,10 @@ class Hub:
                 audience.due.cancel()
             del channel.audiences[view]
         if not channel.audiences:
-            del self._table(name)[name.subject]
+            if name.kind in STATES_ONLY:
+                del self._boards[name]
+            else:
+                del self._table(name)[name.subject]
 
     async def reached(self, partition: int, offset: int) -> None:
         """Wait until this offset was published."""
@@ -156,7 +169,7 @@ class Hub:
             if not passes:
                 continue
             if message is None:
-                message = messages.event(channel.head, place, record.value or b"")
+                message = self._message(channel, record, place)
             if audience.size + len(message) > messages.FRAME_BYTES:
                 self._flush(audience, asyncio.get_running_loop().time())
             audience.first.setdefault(record.partition, record.offset)
@@ -175,6 +188,20 @@ class Hub:
                 seen = {p: self.seen[p] for p in self._channels.groups(channel.name)}
                 seen[record.partition] = record.offset
                 self._put(channel, record, pairs(seen))
+
+    def _put_boards(self, record: LogRecord) -> None:
+        place = pairs({**self.seen, record.partition: record.offset})
+        for name in self._channels.of_state(record.match_id):
+            channel = self._boards.get(name)
+            if channel is not None:
+                self._put(channel, record, place)
+
+    def _message(self, channel: _Channel, record: LogRecord, place: str | int) -> bytes:
+        if channel.name.kind not in STATES_ONLY:
+            return messages.event(channel.head, place, record.value or b"")
+        # The sheet as it stands: of two states that come together, the later one holds the earlier.
+        cursor = f"{self._source.epoch}.{place}"
+        return messages.state(str(channel.name), cursor, self._sheet_of(record.match_id))
 
     def _settle(self, audience: _Audience, now: float) -> None:
         if not audience.pending:
@@ -222,7 +249,7 @@ class Hub:
         return self._teams if name.kind == TEAM else self._matches
 
     def _find(self, name: Name) -> _Channel | None:
-        return self._table(name).get(name.subject)
+        return self._boards.get(name) if name.kind in STATES_ONLY else self._table(name).get(name.subject)
 
     def _audience(self, name: Name, view: View) -> _Audience | None:
         channel = self._find(name)

@@ -4,6 +4,7 @@ From the seeds that aggregation left, then from the `state` events on the log. T
 last offset folded into the state, never the state event's own offset, for events between the two are not in it.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -46,11 +47,25 @@ class Sheets:
         self._registry = registry
         self._held: dict[str, Seed] = {}
         self._applied: dict[int, int] = {}
+        self._at: dict[str, int] = {}
+        self._start: dict[int, int] = {}
         self._built: dict[str, tuple[Seed, Sheet]] = {}
 
     def seed(self, seeds: dict[str, Seed], applied: dict[int, int]) -> None:
         """Start from what aggregation left: `applied` is its last offset per partition (-1: none)."""
         self._held, self._applied = dict(seeds), dict(applied)
+
+    def begin(self, start: Mapping[int, int]) -> None:
+        """Per partition the first offset from which on every state event is folded."""
+        self._start = dict(start)
+
+    def place(self, match_id: str) -> int:
+        """The log offset of the state event that the sheet is from.
+
+        Where that lies before what was read here, the last offset that does: it is no higher than that.
+        """
+        at = self._at.get(match_id)
+        return self._start[self._partition_of(match_id)] - 1 if at is None else at
 
     def fold(self, record: LogRecord) -> None:
         """Take a `state` event. One that is not ahead of the held state is ignored; a malformed one is logged."""
@@ -62,6 +77,7 @@ class Sheets:
         held = self._held.get(record.match_id)
         if held is None or state.cause > held.applied:
             self._held[record.match_id] = Seed(bytes(state.sheet), state.cause)
+            self._at[record.match_id] = record.offset
 
     def of(self, match_id: str) -> Sheet:
         """The sheet of a declared match; built once per state. A match without a state is scheduled, 0-0.

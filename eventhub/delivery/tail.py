@@ -47,6 +47,7 @@ class Tail:
         self._goal = await self._source.ends()
         self._ring.begin(self._position)
         self._hub.begin(self._position)
+        self._sheets.begin(self._position)
         self._look()
 
     def position(self, partition: int) -> int:

@@ -140,7 +140,9 @@ async def test_it_is_ready_only_when_it_has_reached_the_ends_noted_at_start(worl
     assert world.delivery.ready
 
 
-@pytest.mark.parametrize("name", ["", "m0", "match:", "match:m9", "team:t9", "scores", "competition:cup"])
+@pytest.mark.parametrize(
+    "name", ["", "m0", "match:", "match:m9", "team:t9", "scores:", "scores:1", "competition:", "competition:x"]
+)
 async def test_an_unknown_channel_has_its_code(world: World, name: str) -> None:
     with pytest.raises(NotFoundError) as refused:
         world.delivery._feed.channels.name(name)
