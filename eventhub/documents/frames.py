@@ -14,8 +14,8 @@ Id = Annotated[int | str | None, msgspec.Meta(description="That of the command w
 Channel = Annotated[
     str,
     msgspec.Meta(
-        description="`match:ID`: every event of a match. `team:ID`: of every match that the team plays in. Of states only:"
-        " `competition:ID`, and `scores` for the matches that start within a day or are going on."
+        description="`match:ID`: every event of a match. `team:ID`: of every match that the team plays in. Of states"
+        " only: `competition:ID`, and `scores` for the matches that start within a day or are going on."
     ),
 ]
 Cursors = Annotated[dict[str, Cursor], msgspec.Meta(description="By channel: everything up to it was sent.")]

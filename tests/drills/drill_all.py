@@ -122,7 +122,7 @@ async def test_it_finds_out_a_slow_takeover(platform: Platform, name: str, kills
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("disk-is-slow", None), ("one-put-an-fsync", "into the spool, fewer"), ("drains-one-by-one", "drained after")],
+    [("disk-is-slow", None), ("one-put-an-fsync", "into the spool, fewer"), ("drains-few-at-a-time", "drained after")],
 )
 async def test_it_finds_out_a_slow_spool(
     platform: Platform, matches: list[RealMatch], name: str, told: str | None

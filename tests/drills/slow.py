@@ -16,6 +16,7 @@ from eventhub.ingest.spool.spool import Spool
 from eventhub.streams.enrichment import Enrichment
 
 REBUILD_S, FSYNC_S, LETTER_S, STALL_S = 16, 0.1, 0.5, 61
+FEW_BYTES = 2_000
 
 
 def rebuilds_slowly() -> None:
@@ -73,9 +74,9 @@ def one_put_an_fsync() -> None:
     Spool.put = alone  # type: ignore[method-assign, assignment]
 
 
-def drains_one_by_one() -> None:
-    """Kafka gets what was spooled one record at a time."""
-    spool.DRAIN_BYTES = 1
+def drains_few_at_a_time() -> None:
+    """Kafka gets what was spooled a few records at a time."""
+    spool.DRAIN_BYTES = FEW_BYTES
 
 
 def letters_take_long() -> None:
@@ -104,7 +105,7 @@ SLOW = {
     "ends-without-a-word": ends_without_a_word,
     "disk-is-slow": disk_is_slow,
     "one-put-an-fsync": one_put_an_fsync,
-    "drains-one-by-one": drains_one_by_one,
+    "drains-few-at-a-time": drains_few_at_a_time,
     "letters-take-long": letters_take_long,
     "letters-stall": letters_stall,
 }
