@@ -16,10 +16,11 @@ LOOK_S = 0.02
 
 
 class Arrived(NamedTuple):
-    """Of one event: its id, and in ms how long after it was accepted its frame was here."""
+    """Of one event: its id, in ms how long after it was accepted its frame was here, and when that was (epoch)."""
 
     event_id: str
     late_ms: float
+    at_ms: float
 
 
 class Socket:
@@ -68,7 +69,9 @@ class Socket:
     def arrived(self) -> list[Arrived]:
         """Every event of the provider, in the order of arrival."""
         return [
-            Arrived(event["event_id"], (at - datetime.fromisoformat(event["accepted_at"]).timestamp()) * 1000)
+            Arrived(
+                event["event_id"], (at - datetime.fromisoformat(event["accepted_at"]).timestamp()) * 1000, at * 1000
+            )
             for at, frame in self._frames
             for line in frame.split(b"\n")
             if MARK in line

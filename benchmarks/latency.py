@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from benchmarks import feeding, follow, hops, load, records, topic
+from benchmarks import feeding, follow, hops, legs, load, records, topic
 from benchmarks.platform import Platform
 from eventhub.record import Outgoing
 from tests.support.feed import RealMatch
@@ -15,7 +15,7 @@ DEADLINE_S = 180
 
 
 class Window(NamedTuple):
-    """One window of the product: accept to frame, and from when a post was due to its 202, in ms."""
+    """One window, in ms: accept to frame, from when a post was due to its 202, and the medians of its legs."""
 
     events: int
     rate: float
@@ -23,6 +23,9 @@ class Window(NamedTuple):
     p99_ms: float
     ack_p50_ms: float
     ack_p99_ms: float
+    to_raw_ms: float
+    to_log_ms: float
+    to_frame_ms: float
 
 
 async def measure(node: Platform, matches: Sequence[RealMatch], windows: int, seconds: float) -> dict[str, Any]:
@@ -62,7 +65,9 @@ async def product(node: Platform, matches: Sequence[RealMatch], run: str, second
     feeding.same(sent.ids, [one.event_id for one in arrived], "at the socket")
     late = statistics.quantiles((one.late_ms for one in arrived), n=100)
     ack = statistics.quantiles(sent.ack_ms, n=100)
-    return Window(len(arrived), len(sent.ids) / sent.took_s, late[49], late[98], ack[49], ack[98])
+    on = node.ground
+    way = await legs.measure(on.cluster, on.partitions, arrived)
+    return Window(len(arrived), len(sent.ids) / sent.took_s, late[49], late[98], ack[49], ack[98], *way)
 
 
 async def bare(node: Platform, sent: Sequence[Outgoing], names: Sequence[str]) -> hops.Late:

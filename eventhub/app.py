@@ -155,6 +155,10 @@ async def node(
             tail_back_s=settings.delivery.tail_back_s,
             ring_bytes=settings.delivery.ring_bytes,
             ping_s=settings.delivery.ping_s,
+            connections=settings.delivery.connections,
+            connections_per_address=settings.delivery.connections_per_address,
+            connections_per_user=settings.delivery.connections_per_user,
+            trusted_proxies=tuple(settings.http.trusted_proxies),
         ),
         log_was_cut=log_was_cut,
     )

@@ -107,7 +107,14 @@ async def serve(port: int, publish: int, channels: int) -> None:
         catch_up_registry=known,
         check=tokens.check,
         node="bench",
-        limits=Limits(ping_s=300),
+        # All sockets of the load are of one user and one address.
+        limits=Limits(
+            ping_s=300,
+            connections_per_address=100_000,
+            connections_per_user=100_000,
+            handshakes_per_s=100_000,
+            handshakes_burst=100_000,
+        ),
     )
     in_turn = itertools.cycle(names)
 

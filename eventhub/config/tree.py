@@ -170,6 +170,11 @@ class Delivery(Section):
     ping_s: Seconds = Field(
         default=25.0, description="Longest silence, in seconds, on a connection before a heartbeat."
     )
+    connections: Count = Field(default=20_000, description="Most WebSocket connections of a node.")
+    connections_per_address: Count = Field(
+        default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."
+    )
+    connections_per_user: Count = Field(default=100, description="Most connections of one user to a node.")
     drain_s: Seconds = Field(
         default=5.0, description="Seconds over which a node that ends spreads its clients' reconnects."
     )

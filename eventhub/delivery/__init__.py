@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
+from eventhub.delivery.doors import Addresses, Doors
 from eventhub.delivery.feed import Feed, Limits
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
@@ -69,6 +70,13 @@ class Delivery:
             check=check,
             backlog=Backlog(limits.backlog_bytes),
             beats=Beats(limits.ping_s * BEAT),
+            doors=Doors(
+                most=limits.connections,
+                per_address=limits.connections_per_address,
+                per_user=limits.connections_per_user,
+                handshakes_per_s=limits.handshakes_per_s,
+                handshakes_burst=limits.handshakes_burst,
+            ),
             limits=limits,
             notices=self.notices,
             catch_up_registry=catch_up_registry,
@@ -96,7 +104,9 @@ class Delivery:
 
     def routes(self) -> list[BaseRoute]:
         """The stream and the GET routes; before `open` they answer 503."""
-        return [stream_route(self._feed.check, self._enter, self._limits.message_bytes), *self._reads.routes()]
+        address_of = Addresses(self._limits.trusted_proxies).of
+        stream = stream_route(self._feed.check, self._enter, address_of, self._limits.message_bytes)
+        return [stream, *self._reads.routes()]
 
     async def open(self) -> None:
         """Read the seeds, then note where the tail starts. Raises what the ports raise."""
@@ -134,11 +144,14 @@ class Delivery:
             raise UnavailableError("the node has not reached the log yet", retry_after_s=self._limits.retry_after_s)
         return self._feed
 
-    def _enter(self, principal: Principal | None) -> Connection:
+    def _enter(self, principal: Principal | None, address: str = "") -> Connection:
         feed = self._opened()
         if self._draining:
             raise UnavailableError("this node is draining; connect to another", retry_after_s=1)
-        connection = Connection(feed, principal, on_end=self._leave)
+        feed.doors.knock(address, asyncio.get_running_loop().time())
+        if principal is not None:
+            feed.doors.name(principal.user)
+        connection = Connection(feed, principal, address=address, on_end=self._leave)
         self._connections.add(connection)
         return connection
 

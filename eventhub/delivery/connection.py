@@ -13,7 +13,8 @@ import structlog
 from eventhub.delivery import messages
 from eventhub.delivery.board import Board
 from eventhub.delivery.channels import STATES_ONLY, Name
-from eventhub.delivery.feed import Feed
+from eventhub.delivery.doors import Bucket
+from eventhub.delivery.feed import TOLD, Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
 from eventhub.delivery.outbox import Outbox
@@ -40,11 +41,14 @@ def _now() -> datetime:
 
 
 class Connection:
-    """A client from its handshake to its close. `principal`: whom the handshake's token named, if there was one."""
+    """A client from its handshake to its close.
+
+    `principal`: whom the handshake's token named, if there was one; it is counted at the doors already.
+    """
 
     __slots__ = (
-        "_catching", "_feed", "_followers", "_limits", "_now", "_on_end", "_part", "_principal", "_timer", "connected",
-        "outbox", "session",
+        "_address", "_catching", "_changes", "_commands", "_counted", "_ended", "_feed", "_followers", "_limits",
+        "_now", "_on_end", "_part", "_principal", "_timer", "connected", "outbox", "session",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +56,7 @@ class Connection:
         feed: Feed,
         principal: Principal | None = None,
         *,
+        address: str = "",
         now: Callable[[], datetime] = _now,
         on_end: Callable[["Connection"], None] = lambda _: None,
     ) -> None:
@@ -65,12 +70,16 @@ class Connection:
             on_stuck=self._overflow,
         )
         self._feed, self._limits, self._now, self._on_end = feed, limits, now, on_end
-        self._principal = principal
+        self._principal, self._address = principal, address
+        self._counted = None if principal is None else principal.user
+        self._changes: Bucket | None = None
+        self._commands: Bucket | None = None
+        feed.doors.enter(address)
         self._followers: dict[str, Follower | Board] = {}
         self._catching: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._part = 0
-        self.connected = False
+        self.connected = self._ended = False
 
     def open(self) -> None:
         """Start its clocks: the deadline for `connect`, then heartbeats."""
@@ -82,6 +91,10 @@ class Connection:
 
     def end(self) -> None:
         """The client is gone: leave everything. Doing it twice does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._feed.doors.leave(self._address, self._counted)
         if self._timer is not None:
             self._timer.cancel()
         self._feed.beats.remove(self, self._part)
@@ -102,6 +115,12 @@ class Connection:
             if self.outbox.closed:
                 return None
             if line.strip():
+                self._commands = self._commands or self._bucket(
+                    self._limits.commands_per_s, self._limits.commands_burst
+                )
+                wait_s = self._commands.take(asyncio.get_running_loop().time())
+                if wait_s:
+                    return self.refuse(LimitError("commands come too often", retry_after_s=wait_s))
                 self._command(line)
         return None
 
@@ -146,11 +165,16 @@ class Connection:
             self._principal = self._feed.check(command.token)
         if self._principal is None:
             raise UnauthorizedError("connect needs a token")
+        if self._counted is None:
+            try:
+                self._feed.doors.name(self._principal.user)
+            except LimitError as error:
+                return self.refuse(error, command.id)
+            self._counted = self._principal.user
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._part = self._feed.beats.add(self, self._beat)
-        names = ("teams", "matches", "message_bytes")
         connected = messages.encode(
             id=command.id,
             type="connected",
@@ -158,11 +182,12 @@ class Connection:
             node=self._feed.node,
             ping_s=self._limits.ping_s,
             mode=self._feed.notices.mode,
-            limits={name: getattr(self._limits, name) for name in names},
+            limits={name: getattr(self._limits, name) for name in TOLD},
         )
         standing = self._feed.notices.standing()
         self.outbox.put(Frame([connected] if standing is None else [connected, standing]))
         self.connected = True
+        return None
 
     def tell(self, frame: Frame) -> None:
         """A notice for every client that has connected; never waits."""
@@ -187,6 +212,12 @@ class Connection:
             wanted = command.wanted()
         except MalformedError as error:
             raise InvalidError(error.detail, command.id) from error
+        per_s, burst = self._limits.changes_per_minute / 60, self._limits.changes_burst
+        self._changes = self._changes or self._bucket(per_s, burst)
+        wait_s = self._changes.take(asyncio.get_running_loop().time())
+        if wait_s:
+            what = "subscriptions change too often; wait, and send several channels in one command"
+            raise LimitError(what, retry_after_s=wait_s)
         for one in wanted:
             try:
                 self._follow(one, view, command.id)
@@ -267,6 +298,10 @@ class Connection:
         if follower is not None:
             follower.leave()
         self._send(messages.encode(id=command.id, type="unsubscribed", channel=command.channel))
+
+    @staticmethod
+    def _bucket(per_s: float, burst: float) -> Bucket:
+        return Bucket(per_s, burst, asyncio.get_running_loop().time())
 
     def _beat(self) -> None:
         principal = self._principal

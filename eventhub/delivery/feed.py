@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
+from eventhub.delivery.doors import Doors
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.outbox import Backlog
@@ -41,6 +42,32 @@ class Limits:
     """How long past its end the token of an open connection is honoured."""
     teams: int = 10
     matches: int = 1000
+    changes_per_minute: float = 5
+    """Subscribe commands, with `changes_burst` at once; a command with many channels is one, unsubscribing is free."""
+    changes_burst: int = 10
+    commands_per_s: float = 10
+    commands_burst: int = 100
+    connections: int = 20_000
+    connections_per_address: int = 200
+    connections_per_user: int = 100
+    handshakes_per_s: float = 20
+    """Of one address, with `handshakes_burst` at once."""
+    handshakes_burst: int = 200
+    trusted_proxies: tuple[str, ...] = ()
+
+
+TOLD = (
+    "teams",
+    "matches",
+    "message_bytes",
+    "changes_per_minute",
+    "changes_burst",
+    "commands_per_s",
+    "commands_burst",
+    "connections_per_address",
+    "connections_per_user",
+)
+"""The limits that `connected` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +84,7 @@ class Feed:
     check: Check
     backlog: Backlog
     beats: Beats
+    doors: Doors
     limits: Limits
     notices: Notices
     catch_up_registry: CatchUp

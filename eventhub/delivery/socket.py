@@ -15,16 +15,23 @@ from eventhub.delivery.wire import SocketWire
 from eventhub.errors import EventhubError, MalformedError
 from eventhub.web import problem
 
-Enter = Callable[[Principal | None], Connection]
-"""Makes the connection of a client that came through the handshake. Raises UnavailableError while draining."""
+Enter = Callable[[Principal | None, str], Connection]
+"""Makes the connection of a client that came through the handshake, from this address.
+
+Raises UnavailableError while draining, LimitError for an address that has too many.
+"""
+AddressOf = Callable[[str | None, str], str]
+"""From the peer's address and X-Forwarded-For to the address that is counted."""
 
 
-def stream_route(check: Check, enter: Enter, max_bytes: int) -> WebSocketRoute:
+def stream_route(check: Check, enter: Enter, address_of: AddressOf, max_bytes: int) -> WebSocketRoute:
     """The route; a message of a client has at most `max_bytes`."""
 
     async def stream(socket: WebSocket) -> None:
         try:
-            connection = enter(_handshake(socket, check))
+            peer = socket.client.host if socket.client is not None else None
+            address = address_of(peer, ",".join(socket.headers.getlist("x-forwarded-for")))
+            connection = enter(_handshake(socket, check), address)
         except EventhubError as error:
             return await socket.send_denial_response(problem(error))
 

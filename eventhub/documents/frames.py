@@ -26,11 +26,21 @@ class _Message(msgspec.Struct, tag_field="type", kw_only=True):
 
 
 class Limits(msgspec.Struct):
-    """What this node holds a client to: teams and matches at once, and bytes of a message."""
+    """What this node holds a client to.
+
+    Teams and matches at once, and bytes of a message; subscribe commands (one with several channels is one, and
+    unsubscribing is free) and commands in all, on average and at once; connections of one address and of one user.
+    """
 
     teams: int
     matches: int
     message_bytes: int
+    changes_per_minute: float
+    changes_burst: int
+    commands_per_s: float
+    commands_burst: int
+    connections_per_address: int
+    connections_per_user: int
 
 
 class View(msgspec.Struct):
@@ -104,7 +114,8 @@ class Skipped(_Message, tag="skipped"):
     """The client takes less than there is: so many events of a lane, between these cursors and with them, are left out.
 
     Of the bulk lane the latest of each thing still comes; of the normal lane a `state` that holds them all. Critical
-    events are never left out.
+    events are never left out. What is between the two cursors and is not left out follows: resume after the cursor of
+    an event or a state, not after `to`.
     """
 
     channel: Channel

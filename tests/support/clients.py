@@ -30,6 +30,7 @@ class Client:
         self.connects: list[dict[str, Any]] = []
         self.notices: list[tuple[float, dict[str, Any]]] = []
         """Each with the loop's time of its arrival."""
+        self._unasked: list[str] = []
         self._cursors: dict[str, str | None] = {}
         self._starts: dict[str, str | None] = {}
         self._socket: Any = None
@@ -53,9 +54,10 @@ class Client:
         self.events.setdefault(channel, [])
         self.states.setdefault(channel, [])
         self._cursors[channel], self._starts[channel] = cursor, start
-        if self._socket is not None:
-            with contextlib.suppress(websockets.ConnectionClosed):
-                await self._ask(self._socket, channel)
+        self._unasked.append(channel)
+        if self._socket is not None and len(self._unasked) == 1:
+            # Those that are subscribed at once go in one command, which counts as one change.
+            asyncio.get_running_loop().call_soon(lambda: asyncio.create_task(self._ask_all()))
 
     def cursor(self, channel: str) -> str | None:
         return self._cursors[channel]
@@ -90,8 +92,8 @@ class Client:
             await socket.send(json.dumps({"id": 0, "type": "connect", "token": self._token()}))
             self.connections += 1
             self._socket = socket
-            for channel in list(self._cursors):
-                await self._ask(socket, channel)
+            self._unasked = list(self._cursors)
+            await self._ask_all()
             while True:
                 # A node that is frozen or gone without a word is left after a while, as an SDK would.
                 # Not wait_for: Python 3.11's loses a cancellation that comes together with a frame.
@@ -100,14 +102,22 @@ class Client:
                 for line in frame.split(b"\n"):
                     self._take(line)
 
-    async def _ask(self, socket: Any, channel: str) -> None:
+    async def _ask_all(self) -> None:
+        channels, self._unasked = self._unasked, []
+        if self._socket is None or not channels:
+            return
         self._id += 1
-        command: dict[str, Any] = {"id": self._id, "type": "subscribe", "channel": channel}
-        if self._cursors[channel] is not None:
-            command["cursor"] = self._cursors[channel]
-        elif self._starts[channel] is not None:
-            command["from"] = self._starts[channel]
-        await socket.send(json.dumps(command))
+        command = {"id": self._id, "type": "subscribe", "channels": [self._wanted(channel) for channel in channels]}
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await self._socket.send(json.dumps(command))
+
+    def _wanted(self, channel: str) -> dict[str, Any]:
+        wanted = {"channel": channel}
+        if (cursor := self._cursors[channel]) is not None:
+            wanted["cursor"] = cursor
+        elif (start := self._starts[channel]) is not None:
+            wanted["from"] = start
+        return wanted
 
     def _take(self, line: bytes) -> None:
         message = json.loads(line)

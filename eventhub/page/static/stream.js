@@ -188,9 +188,6 @@ export class Stream {
       case "reset":
         this.cursor = message.cursor;
         break;
-      case "skipped":
-        this.cursor = message.to;
-        break;
       case "heartbeat":
         this.#clock.learn(message.server_time);
         this.cursor = message.cursors[this.channel] ?? this.cursor;
