@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install serve test browser lint docs bench drill
+.PHONY: install serve test browser lint docs bench bench-peers drill
 
 install: $(VENV)/.installed  ## .venv with everything, from the lock file
 
@@ -32,6 +32,9 @@ docs: install  ## the pages of docs/reference, from the tables in the code
 
 bench: install  ## the path's figures, beside bare clients
 	$(BIN)/python -m benchmarks.pipeline
+
+bench-peers: install  ## from the tail to many sockets, beside the centrifuge library and Socket.IO; needs Go and Node.js
+	$(BIN)/python -m benchmarks.fanout --peers
 
 drill: install  ## the fault suites in full, more than an hour; ONLY=zombies for one of them
 	$(BIN)/python -m pytest tests/drills/drill_all.py -s -q -k "$(ONLY)"

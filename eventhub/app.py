@@ -159,6 +159,7 @@ async def node(
             connections_per_address=settings.delivery.connections_per_address,
             connections_per_user=settings.delivery.connections_per_user,
             trusted_proxies=tuple(settings.http.trusted_proxies),
+            allowed_origins=tuple(settings.http.allowed_origins),
         ),
         log_was_cut=log_was_cut,
     )

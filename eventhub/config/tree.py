@@ -39,6 +39,10 @@ class Http(Section):
         default=8000, description="External port: HTTP, WebSocket. Unset: the next free one from 8000. 0: any."
     )
     trusted_proxies: Texts = Field(default=(), description="Networks (CIDR) whose X-Forwarded-For is believed.")
+    allowed_origins: Texts = Field(
+        default=(),
+        description="Origins (https://host) of web pages that may open the stream; the node's own always may.",
+    )
 
 
 class Admin(Section):

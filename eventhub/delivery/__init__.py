@@ -17,6 +17,7 @@ from eventhub.delivery.feed import Feed, Limits
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import READ_ONLY, Notices
+from eventhub.delivery.origin import Origins
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
@@ -24,8 +25,9 @@ from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.socket import stream_route
+from eventhub.delivery.sse import events_route
 from eventhub.delivery.tail import Learn, Tail
-from eventhub.errors import UnavailableError
+from eventhub.errors import NotFoundError, UnavailableError
 from eventhub.record import TellCut, tell_nobody
 
 BEAT = 0.9
@@ -105,8 +107,10 @@ class Delivery:
     def routes(self) -> list[BaseRoute]:
         """The stream and the GET routes; before `open` they answer 503."""
         address_of = Addresses(self._limits.trusted_proxies).of
-        stream = stream_route(self._feed.check, self._enter, address_of, self._limits.message_bytes)
-        return [stream, *self._reads.routes()]
+        origins = Origins(self._limits.allowed_origins)
+        stream = stream_route(self._feed.check, self._enter, address_of, origins, self._limits.message_bytes)
+        events = events_route(self._feed.check, self._enter, self._known, address_of, origins)
+        return [stream, events, *self._reads.routes()]
 
     async def open(self) -> None:
         """Read the seeds, then note where the tail starts. Raises what the ports raise."""
@@ -154,6 +158,15 @@ class Delivery:
         connection = Connection(feed, principal, address=address, on_end=self._leave)
         self._connections.add(connection)
         return connection
+
+    async def _known(self, channel: str) -> None:
+        feed = self._opened()
+        try:
+            feed.channels.name(channel)
+        except NotFoundError:
+            if feed.channels.may_be(channel):
+                await feed.catch_up_registry()
+            feed.channels.name(channel)
 
     def _tell(self, frame: Frame) -> None:
         # A connection that overflows ends itself, which must not change what is walked here.

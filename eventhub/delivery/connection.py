@@ -189,6 +189,16 @@ class Connection:
         self.connected = True
         return None
 
+    def follow(self, command: Subscribe) -> None:
+        """Subscribe a client that sends no commands itself. Raises EventhubError."""
+        view = view_of(command.lanes, command.types)
+        standing = self._feed.notices.standing()
+        if standing is not None:
+            self._send(standing)
+        for one in command.wanted():
+            self._follow(one, view, command.id)
+        self.connected = True
+
     def tell(self, frame: Frame) -> None:
         """A notice for every client that has connected; never waits."""
         if self.connected:

@@ -54,6 +54,8 @@ class Limits:
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
     trusted_proxies: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    """Of web pages that may open the stream, beside the node's own."""
 
 
 TOLD = (

@@ -10,6 +10,7 @@ from websockets.extensions import Extension
 from eventhub.auth import bearer
 from eventhub.delivery.connection import Connection
 from eventhub.delivery.messages import SUBPROTOCOL
+from eventhub.delivery.origin import Origins
 from eventhub.delivery.ports import Check, Principal
 from eventhub.delivery.wire import SocketWire
 from eventhub.errors import EventhubError, MalformedError
@@ -24,11 +25,12 @@ AddressOf = Callable[[str | None, str], str]
 """From the peer's address and X-Forwarded-For to the address that is counted."""
 
 
-def stream_route(check: Check, enter: Enter, address_of: AddressOf, max_bytes: int) -> WebSocketRoute:
+def stream_route(check: Check, enter: Enter, address_of: AddressOf, origins: Origins, max_bytes: int) -> WebSocketRoute:
     """The route; a message of a client has at most `max_bytes`."""
 
     async def stream(socket: WebSocket) -> None:
         try:
+            origins.check(socket.headers.get("origin"), socket.headers.get("host"))
             peer = socket.client.host if socket.client is not None else None
             address = address_of(peer, ",".join(socket.headers.getlist("x-forwarded-for")))
             connection = enter(_handshake(socket, check), address)

@@ -211,6 +211,26 @@ OPERATIONS: tuple[Operation, ...] = (
         (Answer(200, "A page.", shapes.EventPage),),
         (400, 401, 404, 410, 429, 503),
     ),
+    Operation(
+        "GET",
+        "/v1/stream/sse",
+        "streamEvents",
+        "One channel, live, as Server-Sent Events",
+        "For networks that break WebSocket. Every message of the stream is an event with its type as its name; the id"
+        " is the cursor, so that `Last-Event-ID` resumes. `/asyncapi.json` has the messages. It never ends by itself.",
+        "accessToken",
+        (
+            Parameter("channel", "query", _TEXT, "`match:ID` for one.", required=True),
+            Parameter("cursor", "query", _TEXT, "Begin after this place. Absent: with the state as it stands."),
+            Parameter("from", "query", {"const": "start"}, "`start`: the whole history."),
+            Parameter("lanes", "query", _TEXT, "Only these lanes, with commas between.", explode=False),
+            Parameter("types", "query", _TYPES, "Only these types, with commas between.", explode=False),
+            Parameter("Last-Event-ID", "header", _TEXT, "The last id that came; before `cursor`."),
+        ),
+        {},
+        (Answer(200, "Events, without an end.", _TEXT, media="text/event-stream"),),
+        (400, 401, 403, 404, 429, 503),
+    ),
     *(
         Operation(
             "GET",
