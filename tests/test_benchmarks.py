@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.frames import Frame
+from websockets.protocol import CLIENT, Protocol
 
 from benchmarks import feeding, growth, latency, stages
+from benchmarks.fanout import __main__ as fanout
+from benchmarks.fanout import raw
+from benchmarks.fanout.loads import LOADS, Load
 from benchmarks.hops import Late
 from tests.support.feed import real_matches
 
 TIMEOUT_S = 300
+LEGS = {"to_raw_ms", "to_log_ms", "to_frame_ms"}
 pytestmark = pytest.mark.timeout(2 * TIMEOUT_S)
 
 
@@ -46,6 +52,7 @@ def test_it_has_every_key_that_is_promised_and_every_figure_is_a_positive_number
     figures = {
         "throughput": {"events", "runs", "accept_per_s", "postgres_per_s", "socket_per_s"},
         "latency": {"events", "windows", "rate", "p50_ms", "p99_ms", "worst_p99_ms", "ack_p50_ms", "ack_p99_ms"}
+        | LEGS
         | {"one_hop_p50_ms", "one_hop_p99_ms", "two_hops_p50_ms", "two_hops_p99_ms", "median_ratio", "two_hops_ratio"},
         "cpu_us_per_event": {"node", "kafka", "postgres", "steps"},
         "bare": {"produce_per_s", "consume_per_s", "copy_per_s", "chain_per_s", "path_per_s"},
@@ -55,8 +62,10 @@ def test_it_has_every_key_that_is_promised_and_every_figure_is_a_positive_number
     for name, keys in figures.items():
         assert set(result[name]) == keys, name
     assert set(result["cpu_us_per_event"]["steps"]) == {"accept", "enrich", "row", "fold", "hub"}
+    # Kafka's append times are whole milliseconds, so a leg of less may be 0, or a little below.
+    assert min(result["latency"][leg] for leg in LEGS) > -1
     for name, value in [
-        *result["latency"].items(),
+        *((name, value) for name, value in result["latency"].items() if name not in LEGS),
         *result["bare"].items(),
         *result["throughput"]["runs"][0].items(),
         *result["cpu_us_per_event"]["steps"].items(),
@@ -99,7 +108,7 @@ def test_a_ratio_is_the_median_of_rounds_and_not_the_ratio_of_medians() -> None:
 
 def test_latency_compares_each_window_with_the_bare_one_of_its_own_time() -> None:
     def window(p50_ms: float) -> latency.Window:
-        return latency.Window(1000, 999.6, p50_ms, 2 * p50_ms, 5, 9)
+        return latency.Window(1000, 999.6, p50_ms, 2 * p50_ms, 5, 9, 1, 2, 3)
 
     found = latency.summary(
         [
@@ -141,3 +150,27 @@ def test_an_id_that_comes_twice_or_not_at_all_fails_the_run() -> None:
     feeding.same(["a", "b"], ["b", "a"], "here")
     with pytest.raises(AssertionError, match="1 missing, 1 too many"):
         feeding.same(["a", "b"], ["a", "a"], "here")
+
+
+def test_fan_out_compares_with_the_product_of_the_same_round() -> None:
+    def ran(us: float) -> dict[str, float]:
+        return dict.fromkeys(fanout.FIGURES, 0.0) | {"us_per_delivery": us, "p99_ms": us * 10}
+
+    found = {"eventhub": [ran(1), ran(4), ran(2)], "centrifuge": [ran(3), ran(8), ran(8)]}
+    row = fanout._row("centrifuge", "G1", LOADS["G1"], found)
+    assert (row["name"], row["load"], row["sockets"], row["rate"]) == ("centrifuge", "G1", 1000, 500)
+    assert (row["us_per_delivery"], row["p99_ms"], row["times_eventhub"]) == (8, 80, 3)
+
+
+def test_a_peer_without_views_is_not_asked_for_them() -> None:
+    assert fanout._can("eventhub", LOADS["channels"])
+    assert not fanout._can("raw-write", LOADS["channels"])
+    assert fanout._can("raw-write", Load(10, 10))
+
+
+@pytest.mark.parametrize("size", [126, 65_535, 65_536])
+def test_the_limits_frames_are_frames(size: int) -> None:
+    parser = Protocol(CLIENT, max_size=None)
+    parser.receive_data(raw.frame(b"x" * size))
+    [frame] = parser.events_received()
+    assert isinstance(frame, Frame) and frame.data == b"x" * size

@@ -25,7 +25,7 @@ ALL = ("eventhub", "raw-write", "centrifuge", "centrifuge-delay", "socketio")
 ROUNDS, SECONDS = 5, 6.0
 FIGURES = (
     "us_per_delivery", "deliveries_per_core_s", "p50_ms", "p99_ms", "p999_ms", "lost", "gaps", "closed",
-    "messages_per_frame", "bytes_per_idle_socket", "load_busy",
+    "stuck_freed", "slow_closed", "grown_mb", "messages_per_frame", "bytes_per_idle_socket", "load_busy",
 )  # fmt: skip
 
 

@@ -11,7 +11,12 @@ import (
 	"time"
 )
 
-const every = 97 // of so many sockets one is timed and checked for gaps
+const (
+	every      = 97 // of so many sockets one is timed and checked for gaps
+	slowPause  = 250 * time.Millisecond
+	slowBytes  = 2048 // each pause, which makes 8 KiB a second
+	smallBytes = 4096 // the receive buffer of sockets that are to be slow
+)
 
 // socket is a client: where its parser of server frames (RFC 6455, 5.2) stands, and what it has got.
 type socket struct {
@@ -38,6 +43,11 @@ type crowd struct {
 	buffer    []byte
 	ready     []syscall.EpollEvent
 	to        syscall.SockaddrInet4
+
+	stuck      []int
+	slow       []int
+	slowAt     time.Time
+	slowClosed int
 }
 
 func newCrowd() *crowd {
@@ -55,15 +65,15 @@ func newCrowd() *crowd {
 	return made
 }
 
-// add connects and subscribes one more; those beyond the wanted number are stuck: they read nothing, through a small window.
+// add connects and subscribes one more; beyond the wanted number come those that read nothing, then those that read slowly.
 func (c *crowd) add(number int) error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		return err
 	}
-	isStuck := number >= *sockets
-	if isStuck {
-		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+	isStuck, isSlow := number >= *sockets && number < *sockets+*stuck, number >= *sockets+*stuck
+	if isStuck || isSlow {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, smallBytes)
 	}
 	if err := syscall.Connect(fd, &c.to); err != nil {
 		return err
@@ -80,7 +90,12 @@ func (c *crowd) add(number int) error {
 		}
 	}
 	if isStuck {
+		c.stuck = append(c.stuck, fd)
 		return nil
+	}
+	if isSlow {
+		c.slow = append(c.slow, fd)
+		return syscall.SetNonblock(fd, true)
 	}
 	one := &socket{channel: int64(channel), watched: number%every == every/2 || *sockets < every}
 	c.readers[channel]++
@@ -162,7 +177,39 @@ func (c *crowd) readFor(length time.Duration) {
 	}
 }
 
+// readSlowly lets each slow socket read a little, when it is time.
+func (c *crowd) readSlowly() {
+	if len(c.slow) == 0 || time.Since(c.slowAt) < slowPause {
+		return
+	}
+	c.slowAt = time.Now()
+	for i, fd := range c.slow {
+		if fd < 0 {
+			continue
+		}
+		size, err := syscall.Read(fd, c.buffer[:slowBytes])
+		if size == 0 || (err != nil && err != syscall.EAGAIN && err != syscall.EINTR) {
+			c.slow[i] = -1
+			c.slowClosed++
+			syscall.Close(fd)
+		}
+	}
+}
+
+// stuckFreed is how many of the stuck sockets the server has cut: writing to those fails.
+func (c *crowd) stuckFreed() int {
+	freed := 0
+	for _, fd := range c.stuck {
+		_ = syscall.SetNonblock(fd, true)
+		if _, err := syscall.Write(fd, []byte{0x8a, 0x80, 0, 0, 0, 0}); err != nil && err != syscall.EAGAIN {
+			freed++
+		}
+	}
+	return freed
+}
+
 func (c *crowd) read(waitMs int) {
+	c.readSlowly()
 	if *poll > 0 {
 		waitMs = 0
 	}

@@ -19,6 +19,7 @@ var (
 	events   = flag.String("events", "", "file of messages, one JSON object a line; none: made up, 350 bytes each")
 	sockets  = flag.Int("sockets", 1000, "how many")
 	stuck    = flag.Int("stuck", 0, "how many more that read nothing at all")
+	slow     = flag.Int("slow", 0, "how many more that read 8 KiB a second each")
 	channels = flag.Int("channels", 1, "over how many channels they are spread")
 	views    = flag.Int("views", 1, "over how many views of each channel")
 	rate     = flag.Int("rate", 50, "messages a second on all channels together")
@@ -38,6 +39,8 @@ type Result struct {
 	Lost            int64   `json:"lost"`
 	Gaps            int64   `json:"gaps"`
 	Closed          int64   `json:"closed"`
+	StuckFreed      int     `json:"stuck_freed"`
+	SlowClosed      int     `json:"slow_closed"`
 	ServerCPUs      float64 `json:"server_cpu_s"`
 	UsPerDelivery   float64 `json:"us_per_delivery"`
 	PerCoreSecond   float64 `json:"deliveries_per_core_s"`
@@ -46,6 +49,7 @@ type Result struct {
 	P999            float64 `json:"p999_ms"`
 	PerFrame        float64 `json:"messages_per_frame"`
 	ResidentMB      float64 `json:"resident_mb"`
+	GrownMB         float64 `json:"grown_mb"`
 	BytesPerSocket  float64 `json:"bytes_per_idle_socket"`
 	PublisherBehind float64 `json:"publisher_behind_s"`
 	LoadBusy        float64 `json:"load_busy"`
@@ -57,7 +61,7 @@ func main() {
 	runtime.LockOSThread()
 	before := observe(*server)
 	crowd := newCrowd()
-	for i := 0; i < *sockets+*stuck; i++ {
+	for i := 0; i < *sockets+*stuck+*slow; i++ {
 		if err := crowd.add(i); err != nil {
 			fmt.Fprintln(os.Stderr, "socket", i, err)
 			os.Exit(1)
@@ -106,10 +110,11 @@ func measure(crowd *crowd) Result {
 	sort.Slice(crowd.latencies, func(i, j int) bool { return crowd.latencies[i] < crowd.latencies[j] })
 	return Result{
 		Published: source.sent, Expected: expected, Delivered: crowd.total, Lost: expected - crowd.total,
-		Gaps: crowd.gaps(), Closed: crowd.closed, ServerCPUs: cpu,
+		Gaps: crowd.gaps(), Closed: crowd.closed, StuckFreed: crowd.stuckFreed(), SlowClosed: crowd.slowClosed, ServerCPUs: cpu,
 		UsPerDelivery: cpu / delivered * 1e6, PerCoreSecond: delivered / cpu,
 		P50: crowd.quantile(0.5), P99: crowd.quantile(0.99), P999: crowd.quantile(0.999),
 		PerFrame: delivered / float64(crowd.frames), ResidentMB: float64(after.resident) / 1e6,
+		GrownMB:         float64(after.resident-before.resident) / 1e6,
 		PublisherBehind: source.behind.Seconds(),
 		LoadBusy:        (observe(os.Getpid()).cpu - busy.cpu) / time.Since(start).Seconds(),
 	}

@@ -1,8 +1,8 @@
 package main
 
 import (
-		"fmt"
-		"math/rand"
+	"fmt"
+	"math/rand"
 	"net"
 	"os"
 	"strconv"
