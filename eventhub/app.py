@@ -155,6 +155,8 @@ async def node(
             tail_back_s=settings.delivery.tail_back_s,
             ring_bytes=settings.delivery.ring_bytes,
             ping_s=settings.delivery.ping_s,
+            changes_per_minute=settings.delivery.changes_per_minute,
+            changes_burst=settings.delivery.changes_burst,
             connections=settings.delivery.connections,
             connections_per_address=settings.delivery.connections_per_address,
             connections_per_user=settings.delivery.connections_per_user,

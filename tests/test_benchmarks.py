@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from websockets.frames import Frame
@@ -12,7 +13,7 @@ from websockets.protocol import CLIENT, Protocol
 
 from benchmarks import feeding, growth, latency, stages
 from benchmarks.fanout import __main__ as fanout
-from benchmarks.fanout import raw
+from benchmarks.fanout import chart, raw
 from benchmarks.fanout.loads import LOADS, Load
 from benchmarks.hops import Late
 from tests.support.feed import real_matches
@@ -174,3 +175,16 @@ def test_the_limits_frames_are_frames(size: int) -> None:
     parser.receive_data(raw.frame(b"x" * size))
     [frame] = parser.events_received()
     assert isinstance(frame, Frame) and frame.data == b"x" * size
+
+
+def test_a_chart_shows_every_run_and_says_where_a_bar_is_cut() -> None:
+    rows = [
+        {"name": name, "load": "G1", "sockets": 1000, "rate": 500, "us_per_delivery": us, "p99_ms": 10.0}
+        for name, us in (("eventhub", 1.0), ("raw-write", 2.0), ("centrifuge", 99.0))
+    ]
+    drawn = ElementTree.fromstring(chart.svg([*rows, {**rows[0], "load": "G5", "us_per_delivery": 0}], "a & b"))
+    words = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a & b", "eventhub", "raw-write", "centrifuge", "99.00 (cut)", "1.00"} <= set(words)
+    assert not any("G5" in str(word) for word in words)
+    bars = [int(one.attrib["width"]) for one in drawn.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    assert bars[2] == 2 * bars[0]

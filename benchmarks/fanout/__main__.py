@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fanout import chart
 from benchmarks.fanout.loads import LOADS, Load, put
 from benchmarks.fanout.peers import build, peers
 
@@ -74,10 +75,14 @@ def main() -> None:
     parser.add_argument("--loads", default=",".join(LOADS), help="which, by name")
     parser.add_argument("--peers", action="store_true", help="also beside centrifuge and Socket.IO")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--chart", type=Path, help="draw it into this file (SVG)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
     given = parser.parse_args()
     rounds, seconds = (1, 2.0) if given.quick else (ROUNDS, SECONDS)
     runs = measure(ALL if given.peers else ALL[:2], given.loads.split(","), rounds, seconds)
+    if given.chart is not None:
+        at = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, medians of {rounds}"
+        given.chart.write_text(chart.svg(runs, f"Fan-out beside its limit and peers; {at}; shorter is better"))
     if given.json:
         about = {"at": datetime.now(UTC).isoformat(), "python": platform.python_version(), "cores": os.cpu_count()}
         print(json.dumps({**about, "rounds": rounds, "runs": runs}))

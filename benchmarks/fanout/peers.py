@@ -40,7 +40,8 @@ def build(folder: Path, *names: str) -> None:
     if "socketio" in names:
         made = folder / "socketio"
         shutil.copytree(HERE / "socketio", made, ignore=shutil.ignore_patterns("node_modules"))
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=made, check=True)
+        install = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(install, cwd=made, check=True, stdout=sys.stderr)
 
 
 def peers(folder: Path, *, channels: int) -> dict[str, Peer]:

@@ -174,6 +174,10 @@ class Delivery(Section):
     ping_s: Seconds = Field(
         default=25.0, description="Longest silence, in seconds, on a connection before a heartbeat."
     )
+    changes_per_minute: Count = Field(
+        default=5, description="Subscribe commands of a connection a minute; one with several channels is one."
+    )
+    changes_burst: Count = Field(default=10, description="Subscribe commands of a connection at once.")
     connections: Count = Field(default=20_000, description="Most WebSocket connections of a node.")
     connections_per_address: Count = Field(
         default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."

@@ -210,7 +210,12 @@ class Hub:
         if audience.urgent or now >= at:
             self._flush(audience, now)
         elif audience.due is None:
-            audience.due = asyncio.get_running_loop().call_at(at, self._flush, audience, at)
+            audience.due = asyncio.get_running_loop().call_at(at, self._flush_due, audience, at)
+
+    def _flush_due(self, audience: _Audience, at: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._pace.late(now - at)
+        self._flush(audience, now)
 
     def _flush(self, audience: _Audience, now: float) -> None:
         if audience.due is not None:

@@ -6,7 +6,9 @@ directions end here: the session is told once that the client is gone.
 
 import asyncio
 import logging
+import struct
 from collections.abc import Sequence
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Protocol
 
 from websockets.extensions import Extension
@@ -22,6 +24,8 @@ from eventhub.errors import EventhubError, MalformedError
 
 FRAGMENTS = 1_000
 """Frames of one message; its bytes are limited, and an empty frame has none."""
+AT_ONCE = struct.pack("ii", 1, 0)
+"""socket(7): linger, for no time."""
 LINGER_S = 5
 """How long the last bytes may wait for a client that has said goodbye."""
 log = logging.getLogger(__name__)
@@ -75,7 +79,10 @@ class SocketWire(asyncio.Protocol):
             self._pass_on()
 
     def abort(self) -> None:
-        """Cut it."""
+        """Cut it, by a reset: else the kernel would keep what was not taken, and wait for the client."""
+        socket = self._transport.get_extra_info("socket")
+        if socket is not None:
+            socket.setsockopt(SOL_SOCKET, SO_LINGER, AT_ONCE)
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:

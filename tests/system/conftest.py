@@ -99,6 +99,9 @@ async def platform_on(
             "EVENTHUB_STREAMS__SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
             "EVENTHUB_AUTH__SIGNING_KEY": pem.decode(),
             "EVENTHUB_DELIVERY__PING_S": "3",
+            # Tests of other things subscribe as it suits them.
+            "EVENTHUB_DELIVERY__CHANGES_PER_MINUTE": "6000",
+            "EVENTHUB_DELIVERY__CHANGES_BURST": "1000",
         },
         tokens=auth.load_tokens(pem.decode(), folder),
         broadcast_key=await operations.write_key(writer, "broadcast"),

@@ -14,8 +14,9 @@ import (
 const (
 	every      = 97 // of so many sockets one is timed and checked for gaps
 	slowPause  = 250 * time.Millisecond
-	slowBytes  = 2048 // each pause, which makes 8 KiB a second
-	smallBytes = 4096 // the receive buffer of sockets that are to be slow
+	slowBytes  = 2048  // each pause, which makes 8 KiB a second
+	stuckBytes = 4096  // the receive buffer of sockets that are to be stuck
+	slowBuffer = 32768 // and of those that are to be slow: with less the kernel hardly opens the window
 )
 
 // socket is a client: where its parser of server frames (RFC 6455, 5.2) stands, and what it has got.
@@ -72,8 +73,10 @@ func (c *crowd) add(number int) error {
 		return err
 	}
 	isStuck, isSlow := number >= *sockets && number < *sockets+*stuck, number >= *sockets+*stuck
-	if isStuck || isSlow {
-		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, smallBytes)
+	if isStuck {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, stuckBytes)
+	} else if isSlow {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, slowBuffer)
 	}
 	if err := syscall.Connect(fd, &c.to); err != nil {
 		return err
@@ -196,16 +199,19 @@ func (c *crowd) readSlowly() {
 	}
 }
 
-// stuckFreed is how many of the stuck sockets the server has cut: writing to those fails.
+// stuckFreed is how many of the stuck sockets the server has cut: writing to those fails, at the latest the second time.
 func (c *crowd) stuckFreed() int {
-	freed := 0
-	for _, fd := range c.stuck {
-		_ = syscall.SetNonblock(fd, true)
-		if _, err := syscall.Write(fd, []byte{0x8a, 0x80, 0, 0, 0, 0}); err != nil && err != syscall.EAGAIN {
-			freed++
+	freed, pong := map[int]bool{}, []byte{0x8a, 0x80, 0, 0, 0, 0}
+	for range 2 {
+		for _, fd := range c.stuck {
+			_ = syscall.SetNonblock(fd, true)
+			if _, err := syscall.Write(fd, pong); err != nil && err != syscall.EAGAIN {
+				freed[fd] = true
+			}
 		}
+		time.Sleep(slowPause)
 	}
-	return freed
+	return len(freed)
 }
 
 func (c *crowd) read(waitMs int) {

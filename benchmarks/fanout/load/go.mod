@@ -1,3 +1,3 @@
 module eventhub/benchmarks/fanout/load
 
-go 1.22
+go 1.23
