@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
+from eventhub.delivery.door import Door
 from eventhub.delivery.doors import Addresses, Doors
 from eventhub.delivery.feed import Feed, Limits
 from eventhub.delivery.frame import Frame
@@ -108,8 +109,8 @@ class Delivery:
         """The stream and the GET routes; before `open` they answer 503."""
         address_of = Addresses(self._limits.trusted_proxies).of
         origins = Origins(self._limits.allowed_origins)
-        stream = stream_route(self._feed.check, self._enter, address_of, origins, self._limits.message_bytes)
-        events = events_route(self._feed.check, self._enter, self._known, address_of, origins)
+        door = Door(origins, address_of, self._knock, self._feed.check, self._enter)
+        stream, events = stream_route(door, self._limits.message_bytes), events_route(door, self._known)
         return [stream, events, *self._reads.routes()]
 
     async def open(self) -> None:
@@ -148,11 +149,13 @@ class Delivery:
             raise UnavailableError("the node has not reached the log yet", retry_after_s=self._limits.retry_after_s)
         return self._feed
 
-    def _enter(self, principal: Principal | None, address: str = "") -> Connection:
-        feed = self._opened()
+    def _knock(self, address: str) -> None:
         if self._draining:
             raise UnavailableError("this node is draining; connect to another", retry_after_s=1)
-        feed.doors.knock(address, asyncio.get_running_loop().time())
+        self._opened().doors.knock(address, asyncio.get_running_loop().time())
+
+    def _enter(self, principal: Principal | None, address: str = "") -> Connection:
+        feed = self._opened()
         if principal is not None:
             feed.doors.name(principal.user)
         connection = Connection(feed, principal, address=address, on_end=self._leave)

@@ -293,7 +293,9 @@ class Connection:
                 log.error("catching up failed", channel=channel, exc_info=error)
             if not isinstance(named, NotFoundError | LimitError):
                 named.retry_after_s = named.retry_after_s or self._limits.retry_after_s
-            self._followers.pop(channel, None)
+            follower = self._followers.pop(channel, None)
+            if follower is not None:
+                follower.leave()
             self._send(messages.refusal(command_id, named, channel))
         finally:
             # After an unsubscribe, another task may have this place already.

@@ -12,20 +12,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from eventhub.auth import bearer
 from eventhub.delivery.connection import Connection
+from eventhub.delivery.door import Door
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Subscribe
-from eventhub.delivery.origin import Origins
-from eventhub.delivery.ports import Check, Principal
 from eventhub.errors import MalformedError
 
 ENOUGH_BYTES = 65_536
 """What waits for the server at most, as in a transport; behind that it waits in the outbox."""
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
-Enter = Callable[[Principal | None, str], Connection]
 Known = Callable[[str], Awaitable[None]]
 """Returns when a channel of this name exists. Raises NotFoundError."""
 
@@ -77,17 +76,29 @@ class EventsWire:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """The response's body; the server asks for the next part when it has written the last."""
+        while self._parts or not self._over:
+            while self._parts:
+                part = self._parts.popleft()
+                yield part
+                self._held_bytes -= len(part)
+            if self._held_bytes == 0:
+                self._connection.outbox.resume()
+            self._news.clear()
+            if not self._parts and not self._over:
+                await self._news.wait()
+
+
+class _Events(StreamingResponse):
+    """The response, at whose end, and be it before its first part, the client is gone."""
+
+    def __init__(self, wire: EventsWire, connection: Connection) -> None:
+        super().__init__(wire.parts(), media_type=MEDIA_TYPE, headers=HEADERS)
+        self._connection = connection
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write until the stream is over or the client has gone."""
         try:
-            while self._parts or not self._over:
-                while self._parts:
-                    part = self._parts.popleft()
-                    yield part
-                    self._held_bytes -= len(part)
-                if self._held_bytes == 0:
-                    self._connection.outbox.resume()
-                self._news.clear()
-                if not self._parts and not self._over:
-                    await self._news.wait()
+            await super().__call__(scope, receive, send)
         finally:
             self._connection.end()
 
@@ -101,14 +112,11 @@ def event(message: bytes, channel: str) -> bytes:
     return b"%s%sevent: %s\ndata: %s\n\n" % (place, retry, told.type.encode(), message)
 
 
-def events_route(
-    check: Check, enter: Enter, known: Known, address_of: Callable[[str | None, str], str], origins: Origins
-) -> Route:
+def events_route(door: Door, known: Known) -> Route:
     """The route."""
 
     async def stream(request: Request) -> Response:
-        origins.check(request.headers.get("origin"), request.headers.get("host"))
-        principal = check(bearer(request.headers.get("authorization")))
+        address, principal = door.come(request), door.check(bearer(request.headers.get("authorization")))
         query, lost = request.query_params, request.headers.get("last-event-id")
         channel = query.get("channel")
         if not channel or len(query.getlist("channel")) > 1:
@@ -116,8 +124,7 @@ def events_route(
         await known(channel)
         if request.method == "HEAD":
             return Response(media_type=MEDIA_TYPE, headers=HEADERS)
-        peer = request.client.host if request.client is not None else None
-        connection = enter(principal, address_of(peer, ",".join(request.headers.getlist("x-forwarded-for"))))
+        connection = door.enter(principal, address)
         wire = EventsWire(connection, channel)
         connection.outbox.attach(wire)
         connection.open()
@@ -131,6 +138,6 @@ def events_route(
             if isinstance(error, msgspec.ValidationError):
                 raise MalformedError(f"this is not understood: {error}") from error
             raise
-        return StreamingResponse(wire.parts(), media_type=MEDIA_TYPE, headers=HEADERS)
+        return _Events(wire, connection)
 
     return Route("/v1/stream/sse", stream, methods=["GET"], name="stream-sse")

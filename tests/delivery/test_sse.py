@@ -135,6 +135,27 @@ async def test_a_reader_that_stops_is_freed_and_nothing_piles_up(make_world: Mak
         await until(lambda: world.delivery.connections == 0, "the reader to be freed")
 
 
+async def test_who_goes_before_the_first_part_leaves_nothing(world: World) -> None:
+    async with served(world) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"GET /v1/stream/sse?channel=match:m0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n"
+            )
+            writer.transport.abort()
+        async with opened(url, "channel=match:m0") as last:
+            await until(lambda: last.events != [])
+            await until(lambda: world.delivery.connections == 1)
+    assert world.delivery._feed.doors.count == 0
+
+
+async def test_a_head_of_the_stream_opens_none(world: World) -> None:
+    async with served(world) as url, httpx2.AsyncClient() as http:
+        answer = await http.head(f"{url}/v1/stream/sse?channel=match:m0", headers=AUTHORIZED)
+        assert answer.status_code == 200 and world.delivery.connections == 0
+
+
 @pytest.mark.parametrize(
     ("query", "headers", "status"),
     [
