@@ -97,12 +97,7 @@ class Past:
     async def _scanned(
         self, match_id: str, partition: int, after: int, limit: int, view: View, *, history_down: bool
     ) -> Page:
-        beginning = (await self._source.beginnings())[partition]
-        if beginning > after + 1:
-            where = f"the log begins at offset {beginning}, wanted is {after + 1} of partition {partition}"
-            if history_down:
-                raise UnavailableError(f"history is down and {where}; try again", retry_after_s=5)
-            raise GoneError(f"{where}, and history does not have it", partition=partition, upto=beginning - 1)
+        await self._has(partition, after, history_down=history_down)
         # The ring may have evicted more meanwhile; the next page looks again.
         end = self._ring.start(partition)
         if end <= after + 1:
@@ -113,10 +108,22 @@ class Past:
             async for batch in batches:
                 found += [r for r in batch if r.match_id == match_id and r.value is not None]
                 if len(found) >= limit:
-                    return Page(held(found, view), max(found[-1].offset, batch[-1].offset))
+                    end = max(found[-1].offset, batch[-1].offset) + 1
+                    break
         finally:
             await _close(batches)
+        # Retention may have taken the beginning of it between the look above and the read.
+        await self._has(partition, after, history_down=history_down)
         return Page(held(found, view), end - 1)
+
+    async def _has(self, partition: int, after: int, *, history_down: bool) -> None:
+        """Raise GoneError, or UnavailableError while history may have it, where the log begins behind `after`."""
+        beginning = (await self._source.beginnings())[partition]
+        if beginning > after + 1:
+            where = f"the log begins at offset {beginning}, wanted is {after + 1} of partition {partition}"
+            if history_down:
+                raise UnavailableError(f"history is down and {where}; try again", retry_after_s=5)
+            raise GoneError(f"{where}, and history does not have it", partition=partition, upto=beginning - 1)
 
 
 def held(records: list[LogRecord], view: View) -> list[Entry]:

@@ -1,10 +1,13 @@
 """What history never got is told: a reset to who resumes across it, a word on the page that lacks it."""
 
+from collections.abc import AsyncIterator
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
 
 from eventhub.delivery import Limits
+from eventhub.delivery.past import Past
 from eventhub.record import LogRecord, Lost, Seed
 from tests.delivery.conftest import MakeWorld
 from tests.delivery.memory import MemoryHistory
@@ -115,3 +118,41 @@ async def test_offsets_of_a_raw_topic_that_was_made_anew_are_no_alarm(world: Wor
     assert tail.alarms == 0
     tail.take([one(2, 5, b"new"), one(3, 4, b"new")])
     assert tail.alarms == 1
+
+
+async def a_log_that_is_cut_while_it_is_scanned(make_world: MakeWorld) -> None:
+    world = make_world(SMALL_RING)
+    for _ in range(10):
+        world.log.append("m0")
+    world.log.start[0] = 10
+    read = world.log.read
+
+    def cut_and_read(partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
+        world.log.first[0] = 6
+        return read(partition, start, end)
+
+    world.log.read = cut_and_read  # type: ignore[method-assign]
+    await world.start()
+    client = world.client()
+    client.subscribe("match:m0", cursor="e1.0.1")
+    await until(lambda: "0-9" in client.ids, "events")
+    assert [m["reason"] for m in client.of_type("reset")] == ["gone"], "a gap that nobody told of"
+    assert client.ids == ["0-6", "0-7", "0-8", "0-9"]
+
+
+async def test_a_log_that_is_cut_while_it_is_scanned_is_told(make_world: MakeWorld) -> None:
+    await a_log_that_is_cut_while_it_is_scanned(make_world)
+
+
+async def test_mutant_that_looks_only_before_the_scan(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    has = Past._has
+
+    async def first_only(self: Past, partition: int, after: int, *, history_down: bool) -> None:
+        looks.append(after)
+        if looks.count(after) == 1:
+            await has(self, partition, after, history_down=history_down)
+
+    monkeypatch.setattr(Past, "_has", first_only)
+    with pytest.raises(AssertionError, match="a gap that nobody told of"):
+        await a_log_that_is_cut_while_it_is_scanned(make_world)
