@@ -28,7 +28,8 @@ AT_ONCE = struct.pack("ii", 1, 0)
 """socket(7): linger, for no time."""
 LINGER_S = 5
 """How long the last bytes may wait for a client that has said goodbye."""
-log = logging.getLogger(__name__)
+QUIET = logging.Logger(__name__, logging.WARNING)
+"""websockets says of each connection that it was opened and closed."""
 
 
 class Session(Protocol):
@@ -55,7 +56,7 @@ class SocketWire(asyncio.Protocol):
         self, transport: asyncio.Transport, session: Session, *, extensions: Sequence[Extension], max_bytes: int
     ) -> None:
         self._transport, self._session = transport, session
-        self._parser = Parser(SERVER, state=OPEN, max_size=max_bytes, logger=log)
+        self._parser = Parser(SERVER, state=OPEN, max_size=max_bytes, logger=QUIET)
         self._parser.extensions = list(extensions)
         # Shared frames are compressed with the whole window, which a client may rule out.
         self._deflate = any(

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
+import structlog
 from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -21,7 +22,9 @@ from websockets.server import ServerProtocol
 from eventhub.errors import EventhubError, MalformedError
 from eventhub.web import problem
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
+QUIET = logging.Logger(__name__, logging.WARNING)
+"""websockets says of each connection that it was opened and closed."""
 Make = Callable[[asyncio.Transport, Sequence[Extension]], asyncio.Protocol]
 """Makes the protocol of an accepted connection, from its transport and the extensions that were agreed on."""
 
@@ -33,7 +36,7 @@ class Handshake(asyncio.Protocol):
         self._app, self._state, self._app_state = config.loaded_app, server_state, app_state
         # Without context takeover both ways: a frame is compressed once for all, and nothing is kept between frames.
         deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
-        self._parser = ServerProtocol(extensions=[deflate], logger=log)
+        self._parser = ServerProtocol(extensions=[deflate], logger=QUIET)
         self._transport: asyncio.Transport | None = None
         self._began = self._answered = self._over = False
         self._refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
@@ -110,7 +113,7 @@ class Handshake(asyncio.Protocol):
         except ClientDisconnected:
             return
         except Exception as error:
-            log.exception("the handshake failed", exc_info=error)
+            log.error("handshake failed", error=repr(error), exc_info=error)
         if not self._over:
             # Accepted and not taken, or not answered at all.
             self._refuse(EventhubError("something went wrong here; it was logged"))

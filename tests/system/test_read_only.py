@@ -76,8 +76,10 @@ async def test_read_only_refuses_writes_while_the_live_feed_goes_on(
                 frozen.append(await oracle.count(platform.dsn))
             if len(frozen) == 2 and sent > 1200:
                 frozen.append(await oracle.count(platform.dsn))
-                assert json.loads(command(platform, "mode", "get", "--json").stdout)["reason"] == "upgrade"
-                done = command(platform, "mode", "set", "normal", "--reason", "done")
+                # In threads: a client whose loop stands still for 10 s takes its connection for dead.
+                shown = await asyncio.to_thread(command, platform, "mode", "get", "--json")
+                assert json.loads(shown.stdout)["reason"] == "upgrade"
+                done = await asyncio.to_thread(command, platform, "mode", "set", "normal", "--reason", "done")
                 assert (done.returncode, done.stdout) == (0, "normal\n"), done.stderr
 
         await asyncio.wait_for(source.play("m", match, batch=25, after=freeze), 120)
