@@ -122,20 +122,24 @@ async def test_it_finds_out_a_slow_takeover(platform: Platform, name: str, kills
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("disk-is-slow", None), ("one-put-an-fsync", "into the spool, fewer"), ("drains-few-at-a-time", "drained after")],
+    [("disk-is-slow", None), ("one-put-an-fsync", "into the spool, fewer"), ("drains-few-at-a-time", "drained")],
 )
 async def test_it_finds_out_a_slow_spool(
     platform: Platform, matches: list[RealMatch], name: str, told: str | None
 ) -> None:
-    found = await outage.killed(
-        platform, matches[0], frozen_s=15, kills=1, per_s=SPOOL_PER_S, program=mutated(name), nodes=1
-    )
-    print(f"\nslow spool, {name}: {found}")
-    if told is None:
+    async def run() -> None:
+        found = await outage.killed(
+            platform, matches[0], frozen_s=15, kills=1, per_s=SPOOL_PER_S, program=mutated(name), nodes=1
+        )
+        print(f"\nslow spool, {name}: {found}")
         limits.keeps_up_in_the_spool(found)
+
+    if told is None:
+        await run()
     else:
-        with pytest.raises(AssertionError, match=told):
-            limits.keeps_up_in_the_spool(found)
+        # Who is slow beyond measure is found out by the drill's own deadline.
+        with pytest.raises((AssertionError, pytest.fail.Exception), match=told):
+            await run()
 
 
 async def test_it_finds_out_slow_letters(platform: Platform) -> None:

@@ -16,7 +16,7 @@ from eventhub.ingest.spool.spool import Spool
 from eventhub.streams.enrichment import Enrichment
 
 REBUILD_S, FSYNC_S, LETTER_S, STALL_S = 16, 0.1, 0.5, 61
-FEW_BYTES = 10_000
+FEW_BYTES = 2_000
 
 
 def rebuilds_slowly() -> None:
