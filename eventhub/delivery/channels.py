@@ -10,6 +10,7 @@ from eventhub.errors import NotFoundError
 from eventhub.events import ID_CHARS
 
 MATCH, TEAM, COMPETITION, SCORES = "match", "team", "competition", "scores"
+KINDS = (MATCH, TEAM, COMPETITION, SCORES)
 STATES_ONLY = (COMPETITION, SCORES)
 
 

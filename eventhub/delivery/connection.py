@@ -273,7 +273,8 @@ class Connection:
             try:
                 await follower.catch_up()
             except EventhubError as error:
-                log.warning("a slow client cannot be caught up", channel=channel, error=error.detail)
+                hint = "it was told to reconnect; look whether history or Kafka is away, or has lost what it wants"
+                log.warning("slow client cannot be caught up", channel=channel, error=error.detail, hint=hint)
                 self.send_away(SLOW_CODE, "slow")
 
         if not self.outbox.closed:

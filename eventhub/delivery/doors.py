@@ -51,11 +51,17 @@ class Doors:
         """A handshake begins. Raises LimitError for its address, UnavailableError when the node is full."""
         wait_s = self._bucket(address, now).take(now)
         if wait_s:
-            raise LimitError("this address connects too often; wait and try again", retry_after_s=wait_s)
+            raise LimitError("this address connects too often; wait, and keep connections open", retry_after_s=wait_s)
         if self._addresses[address] >= self._per_address:
-            raise LimitError(f"this address has {self._per_address} connections, no more are allowed", retry_after_s=5)
+            raise LimitError(
+                f"this address has {self._per_address} connections, the most it may; close some",
+                retry_after_s=5,
+            )
         if self.count >= self._most:
-            raise UnavailableError("this node has all the connections that it takes; try another", retry_after_s=1)
+            raise UnavailableError(
+                f"this node has {self._most} connections, the most it takes; try another",
+                retry_after_s=1,
+            )
 
     def enter(self, address: str) -> None:
         """A client is in."""
@@ -72,7 +78,10 @@ class Doors:
     def name(self, user: str) -> None:
         """A client has said who it is. Raises LimitError."""
         if self._users[user] >= self._per_user:
-            raise LimitError(f"this user has {self._per_user} connections here, no more are allowed", retry_after_s=5)
+            raise LimitError(
+                f"this user has {self._per_user} connections here, the most it may; close some",
+                retry_after_s=5,
+            )
         self._users[user] += 1
 
     def _bucket(self, address: str, now: float) -> Bucket:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from eventhub.delivery import messages
-from eventhub.delivery.channels import MATCH, STATES_ONLY, TEAM, Channels, Name
+from eventhub.delivery.channels import KINDS, MATCH, STATES_ONLY, TEAM, Channels, Name
 from eventhub.delivery.cursor import pairs
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.pace import Pace
@@ -69,9 +69,8 @@ class Hub:
         self._channels = channels
         self._sheet_of = sheet_of
         self._pace = Pace(window_s)
-        self._matches: dict[str, _Channel] = {}
-        self._teams: dict[str, _Channel] = {}
-        self._boards: dict[Name, _Channel] = {}
+        self._tables: dict[str, dict[str, _Channel]] = {kind: {} for kind in KINDS}
+        self._matches, self._teams = self._tables[MATCH], self._tables[TEAM]
         self._touched: dict[_Audience, None] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -88,7 +87,7 @@ class Hub:
                     self._put(channel, record, record.offset)
                 if self._teams:
                     self._put_teams(record)
-                if self._boards and record.kind.endswith(":state"):
+                if record.kind.endswith(":state"):
                     self._put_boards(record)
             # Only now: while one channel has the record, `flushed` of another must not count it.
             self.seen[record.partition] = record.offset
@@ -122,11 +121,7 @@ class Hub:
         """From the next frame on, the subscriber gets all that comes after `flushed`."""
         channel = self._find(name)
         if channel is None:
-            channel = _Channel(name, self._head(name))
-            if name.kind in STATES_ONLY:
-                self._boards[name] = channel
-            else:
-                self._table(name)[name.subject] = channel
+            channel = self._tables[name.kind][name.subject] = _Channel(name, self._head(name))
         audience = channel.audiences.get(view)
         if audience is None:
             audience = channel.audiences[view] = _Audience(view)
@@ -144,10 +139,7 @@ class Hub:
                 audience.due.cancel()
             del channel.audiences[view]
         if not channel.audiences:
-            if name.kind in STATES_ONLY:
-                del self._boards[name]
-            else:
-                del self._table(name)[name.subject]
+            del self._tables[name.kind][name.subject]
 
     async def reached(self, partition: int, offset: int) -> None:
         """Wait until this offset was published."""
@@ -190,11 +182,10 @@ class Hub:
                 self._put(channel, record, pairs(seen))
 
     def _put_boards(self, record: LogRecord) -> None:
-        place = pairs({**self.seen, record.partition: record.offset})
         for name in self._channels.of_state(record.match_id):
-            channel = self._boards.get(name)
+            channel = self._find(name)
             if channel is not None:
-                self._put(channel, record, place)
+                self._put(channel, record, pairs({**self.seen, record.partition: record.offset}))
 
     def _message(self, channel: _Channel, record: LogRecord, place: str | int) -> bytes:
         if channel.name.kind not in STATES_ONLY:
@@ -250,11 +241,8 @@ class Hub:
         head = messages.prefix(str(name), self._source.epoch)
         return head + b"%d." % self._source.partition_of(name.subject) if name.kind == MATCH else head
 
-    def _table(self, name: Name) -> dict[str, _Channel]:
-        return self._teams if name.kind == TEAM else self._matches
-
     def _find(self, name: Name) -> _Channel | None:
-        return self._boards.get(name) if name.kind in STATES_ONLY else self._table(name).get(name.subject)
+        return self._tables[name.kind].get(name.subject)
 
     def _audience(self, name: Name, view: View) -> _Audience | None:
         channel = self._find(name)

@@ -30,20 +30,16 @@ class Left(NamedTuple):
 
 
 class _Thing(msgspec.Struct, frozen=True):
-    """What an event of the bulk lane is about: a later one about the same replaces it."""
+    """What an event of the bulk lane is about: a later one about the same replaces it. `of`: the event it revises."""
 
     match_id: str
     type: str
     team_id: str | None = None
     player_id: str | None = None
-
-
-class _Revision(msgspec.Struct):
     of: str | None = None
 
 
 _thing = msgspec.json.Decoder(_Thing).decode
-_revision = msgspec.json.Decoder(_Revision).decode
 
 
 def conflate(entries: Sequence[Entry]) -> Left:
@@ -51,12 +47,12 @@ def conflate(entries: Sequence[Entry]) -> Left:
     seen: set[_Thing] = set()
 
     def is_latest(entry: Entry) -> bool:
-        if entry.kind[:1] != "b" or _revision(entry.value).of is not None:
+        if entry.kind[:1] != "b":
             return True
         thing = _thing(entry.value)
         latest = thing not in seen
         seen.add(thing)
-        return latest
+        return latest or thing.of is not None
 
     return _leave([(entry, is_latest(entry)) for entry in reversed(entries)][::-1])
 

@@ -113,7 +113,8 @@ class Handshake(asyncio.Protocol):
         except ClientDisconnected:
             return
         except Exception as error:
-            log.error("handshake failed", error=repr(error), exc_info=error)
+            hint = "a defect: the client got 500; report it with this trace"
+            log.error("handshake failed", error=repr(error), exc_info=error, hint=hint)
         if not self._over:
             # Accepted and not taken, or not answered at all.
             self._refuse(EventhubError("something went wrong here; it was logged"))

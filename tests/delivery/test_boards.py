@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from eventhub.delivery.board import Board
+from eventhub.delivery.channels import KINDS
 from eventhub.events import Match, Team
 from tests.delivery.conftest import MakeWorld
 from tests.delivery.world import SMALL, Client, World, until
@@ -157,7 +158,7 @@ async def test_an_idle_board_costs_nothing_and_may_be_left(world: World) -> None
     await until(lambda: client.of_type("subscribed") != [])
     client.say(id=3, type="unsubscribe", channel="scores")
     await until(lambda: client.of_type("unsubscribed") != [])
-    assert world.delivery._feed.hub._boards == {}
+    assert world.delivery._feed.hub._tables == {kind: {} for kind in KINDS}
     play(world, "m0", 1)
     await world.tailed()
     assert client.of_type("state") == []

@@ -148,6 +148,15 @@ def test_beside_a_state_only_critical_events_are_left() -> None:
     assert left.skipped == [slow.Skipped("normal", 2, 0, 3), slow.Skipped("bulk", 1, 2, 2)]
 
 
+async def watching(world: World, channel: str = "match:m0") -> Client:
+    """A client of a world that has just been started, subscribed and answered."""
+    await world.start()
+    client = world.client()
+    client.subscribe(channel)
+    await until(lambda: client.of_type("subscribed") != [])
+    return client
+
+
 def crowd(rng: random.Random, log: MemoryLog, count: int, matches: tuple[str, ...] = ("m0",)) -> None:
     for _ in range(count):
         kind = rng.choices(("b:tracking_frame", "b:stats", "n:pass", "c:goal"), (50, 30, 15, 1))[0]
@@ -189,10 +198,7 @@ async def test_a_slow_client_gets_the_latest_of_bulk_and_is_told_what_was_left_o
     rng = random.Random(seed)
     channel, matches = (("match:m0", ("m0",)), ("team:t1", ("m0", "m1", "m2")))[seed % 2]
     world = make_world(TIGHT)
-    await world.start()
-    client = world.client()
-    client.subscribe(channel)
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world, channel)
     for _ in range(3):
         await stalls_amid(world, client, rng, matches)
         assert client.connection.outbox.queued_bytes <= 4_000
@@ -209,10 +215,7 @@ async def test_a_slow_client_gets_the_latest_of_bulk_and_is_told_what_was_left_o
 
 async def test_a_client_that_is_a_little_behind_gets_everything(make_world: MakeWorld) -> None:
     world = make_world(replace(TIGHT, conflate_after_s=3))
-    await world.start()
-    client = world.client()
-    client.subscribe("match:m0")
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world)
     await stalls_amid(world, client, random.Random(6))
     assert not client.connection._followers["match:m0"].live
     client.take()
@@ -226,10 +229,7 @@ async def test_far_behind_a_state_stands_in_for_what_led_to_it_and_no_critical_e
 ) -> None:
     rng = random.Random(1)
     world = make_world(replace(TIGHT, snapshot_after_s=0))
-    await world.start()
-    client = world.client()
-    client.subscribe("match:m0")
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world)
     await stalls_amid(world, client, rng)
     cause = world.log.records[0][-1].offset
     world.log.append("m0", "b:state", payload={"sheet": {"match_id": "m0", "status": "live"}, "cause": cause})
@@ -245,10 +245,7 @@ async def test_far_behind_a_state_stands_in_for_what_led_to_it_and_no_critical_e
 
 async def test_a_client_that_stays_away_is_sent_away_and_resumes_whole(make_world: MakeWorld) -> None:
     world = make_world(replace(TIGHT, stuck_s=0.05, close_timeout_s=0.05))
-    await world.start()
-    client = world.client()
-    client.subscribe("match:m0")
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world)
     world.log.append("m0", "n:pass")
     await until(lambda: client.ids == ["0-0"])
     client.stall()
@@ -264,10 +261,7 @@ async def test_a_client_that_stays_away_is_sent_away_and_resumes_whole(make_worl
 
 async def test_a_client_that_fell_behind_what_ring_and_history_have_is_sent_away(make_world: MakeWorld) -> None:
     world = make_world(replace(TIGHT, ring_bytes=3_000))
-    await world.start()
-    client = world.client()
-    client.subscribe("match:m0")
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world)
     await stalls_amid(world, client, random.Random(4))
     world.history.down = world.log.down = True
     client.take()
@@ -292,10 +286,7 @@ async def test_it_finds_out_a_follower_that_falls_behind_after_the_frame(
 
     monkeypatch.setattr(Follower, "fall_behind", late)
     world = make_world(TIGHT)
-    await world.start()
-    client = world.client()
-    client.subscribe("match:m0")
-    await until(lambda: client.of_type("subscribed") != [])
+    client = await watching(world)
     await stalls_amid(world, client, random.Random(5))
     client.take()
     goal = world.log.append("m0", "c:goal")
