@@ -57,6 +57,13 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
+    def close(self) -> None:
+        """Nothing: the thread stops its consumer itself, as the last thing on its own loop.
+
+        Faust calls this when a rebalance meets an App that stops, and would close the connections on the App's loop.
+        A transport of uvloop that is closed by another thread while its own reads from it ends the process by SIGSEGV.
+        """
+
     def in_thread(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Run a coroutine on the consumer's loop.
 

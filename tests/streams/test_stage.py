@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
@@ -175,6 +176,39 @@ async def test_mutant_round_robin_splits_the_topics_of_a_partition(
     monkeypatch.setattr(transport._Thread, "_create_worker_consumer", stock)
     with pytest.raises(pytest.fail.Exception, match="to share the partitions"):
         await nodes_share_whole_partitions(bench)
+
+
+async def connections_are_closed_on_their_own_loop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = bench.start("one")
+    await until(bench.shared, "the node to own all partitions", 15)
+    thread_loop = stage._app.consumer.thread.thread_loop
+    close, closed_on = AIOKafkaClient.close, []
+
+    async def told(self: Any) -> None:
+        if self._loop is thread_loop:
+            closed_on.append(asyncio.get_running_loop())
+        # On another loop it may end the process, so the mutant is not let through.
+        if self._loop is asyncio.get_running_loop():
+            await close(self)
+
+    monkeypatch.setattr(AIOKafkaClient, "close", told)
+    # What Faust does when a rebalance meets an App that stops.
+    stage._app._on_rebalance_when_stopped()
+    await bench.close()
+    await until(lambda: len(closed_on) > 0, "the consumer to be closed")
+    assert {loop is thread_loop for loop in closed_on} == {True}
+
+
+async def test_a_rebalance_while_a_stage_stops_leaves_connections_to_their_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connections_are_closed_on_their_own_loop(bench, monkeypatch)
+
+
+async def test_mutant_connections_closed_by_the_loop_of_the_app(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport._Thread, "close", AIOKafkaConsumerThread.close)
+    with pytest.raises(AssertionError, match="False"):
+        await connections_are_closed_on_their_own_loop(bench, monkeypatch)
 
 
 async def test_a_crashed_app_is_built_anew_and_goes_on(bench: Bench) -> None:
