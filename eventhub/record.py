@@ -6,7 +6,8 @@ Every projection reads the header and not the value, so it is one fixed layout: 
   last raw offset applied once this record is on the log (-1: none), and each topic's incarnation;
 - the tags (raw and log, 32 bytes and the kind): event id (16), fingerprint of the provider's bytes (8), of a state the
   log offset of its cause (8, else -1), and the kind: lane letter, colon, event type (`c:goal`). On the log a revision
-  that came as something else before has the kinds of that behind its own: `n:shot<c:goal`.
+  that came as something else before has the kinds of that behind its own: `n:shot<c:goal`. A translation has its
+  language there (BCP 47): `n:translation/de`.
 
 A marker has only the vector, and behind it what is about to be tried, where that is told; a fence has the header `n`,
 the name of the node that wrote it.
@@ -120,8 +121,8 @@ def log_tags(packed: bytes) -> Tags:
 
 
 def kind(packed: bytes) -> bytes:
-    """Only the kind of a log record; empty for markers and fences."""
-    return packed[_VECTOR.size + _TAGS.size :].partition(b"<")[0]
+    """Only the kind of a log record, without a language; empty for markers and fences."""
+    return packed[_VECTOR.size + _TAGS.size :].partition(b"<")[0].partition(b"/")[0]
 
 
 def pack_revises(tags: bytes, revises: bytes) -> bytes:

@@ -128,7 +128,7 @@ class Connection:
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
     def send_away(self, code: int, reason: str, *, in_s: float = 0) -> None:
-        """Ask the client to reconnect after the cursors of what it was sent, `in_s` seconds on or a little more; close."""
+        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or a bit more; close."""
         in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
         last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
         self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
@@ -189,7 +189,7 @@ class Connection:
 
     def follow(self, command: Subscribe) -> None:
         """Subscribe a client that sends no commands itself. Raises EventhubError."""
-        view = view_of(command.lanes, command.types)
+        view = view_of(command.lanes, command.types, command.languages)
         standing = self._feed.notices.standing()
         if standing is not None:
             self._send(standing)
@@ -222,7 +222,7 @@ class Connection:
 
     def _subscribe(self, command: Subscribe) -> None:
         try:
-            view = view_of(command.lanes, command.types)
+            view = view_of(command.lanes, command.types, command.languages)
             wanted = command.wanted()
         except MalformedError as error:
             raise InvalidError(error.detail, command.id) from error

@@ -16,7 +16,7 @@ from eventhub.delivery.cursor import pairs
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.pace import Pace
 from eventhub.delivery.ports import Log, Registry
-from eventhub.delivery.view import ALL, View
+from eventhub.delivery.view import View
 from eventhub.events import Match
 from eventhub.record import LogRecord
 
@@ -107,10 +107,13 @@ class Hub:
             self._wake()
 
     def view_for(self, name: Name, view: View) -> View:
-        """The view that a subscriber gets: beyond 32 views of a channel, the next wider one, which is all of it."""
+        """The view that a subscriber gets: beyond 32 views of a channel the next wider one, which is all of it.
+
+        All but translations, if it asks for none.
+        """
         channel = self._find(name)
         known = channel is None or view in channel.audiences or len(channel.audiences) < MAX_VIEWS
-        return view if known else ALL
+        return view if known else view.wider()
 
     def flushed(self, name: Name, view: View, partition: int) -> int:
         """The last offset up to which everything that the view lets pass has gone out to its subscribers."""

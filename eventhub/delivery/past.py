@@ -13,7 +13,7 @@ from eventhub.delivery.hub import Hub
 from eventhub.delivery.ports import History, Log, LogRecord
 from eventhub.delivery.ring import OVERHEAD_BYTES, Ring
 from eventhub.delivery.shared import Fetched, Shared
-from eventhub.delivery.view import ALL, View
+from eventhub.delivery.view import TRANSLATION, View
 from eventhub.errors import EventhubError, UnavailableError
 
 CHUNK = 1024
@@ -46,12 +46,18 @@ class GoneError(EventhubError):
         self.partition, self.upto = partition, upto
 
 
+class _Payload(msgspec.Struct):
+    lang: str = ""
+
+
 class _Class(msgspec.Struct):
     type: str
     lane: str
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 _decode_class = msgspec.json.Decoder(_Class).decode
+_decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
 class _Stored(NamedTuple):
@@ -126,7 +132,8 @@ class Past:
         first = bisect_right(stored.rows, after, key=_offset)
         looked_at = stored.rows[first : first + limit]
         upto = looked_at[-1][0].offset if len(looked_at) == limit else stored.upto
-        found = [entry for entry, revises in looked_at if view == ALL or view.passes(entry.kind, revises)]
+        passes = view.filter()
+        found = [entry for entry, revises in looked_at if passes(entry.kind, revises)]
         return Page(found, max(after, upto), whole=lost is None)
 
     async def _fetch(self, match_id: str, partition: int, begins: int, types: Sequence[str]) -> Fetched[_Stored]:
@@ -180,13 +187,14 @@ class Past:
 
 def held(records: list[LogRecord], view: View) -> list[Entry]:
     """The records that the view lets pass, as entries."""
-    wanted = [r for r in records if view == ALL or view.passes(r.kind, r.revises)]
-    return [Entry(r.offset, r.value or b"", r.kind) for r in wanted]
+    passes = view.filter()
+    return [Entry(r.offset, r.value or b"", r.kind) for r in records if passes(r.kind, r.revises)]
 
 
 def _kind(body: bytes) -> str:
     event = _decode_class(body)
-    return f"{event.lane[:1]}:{event.type}"
+    language = f"/{_decode_payload(event.payload).lang}" if event.type == TRANSLATION else ""
+    return f"{event.lane[:1]}:{event.type}{language}"
 
 
 def _offset(row: tuple[Entry, str]) -> int:

@@ -14,7 +14,7 @@ from eventhub.delivery.cursor import Cursor, bad_cursor, parse
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.past import Entry
 from eventhub.delivery.ports import Registry
-from eventhub.delivery.view import View, view_of
+from eventhub.delivery.view import ANY, View, view_of
 from eventhub.errors import MalformedError, NotFoundError
 from eventhub.events import Match, Status
 from eventhub.web import JSON
@@ -72,7 +72,7 @@ class Reads:
         limit = _limit(request.query_params.get("limit"))
         names = [name for given in request.query_params.getlist("type") for name in given.split(",")]
         after = _after(request.query_params.get("cursor"), feed.source.epoch, partition)
-        entries, whole = await _collect(feed, match_id, after, limit + 1, view_of([], names))
+        entries, whole = await _collect(feed, match_id, after, limit + 1, view_of([], names, [ANY]))
         cursors = [str(Cursor(feed.source.epoch, {partition: entry.offset})).encode() for entry in entries[:limit]]
         pairs = zip(entries, cursors, strict=False)
         # The event's bytes stay as they are; the cursor is written into their end.

@@ -129,7 +129,7 @@ def events_route(door: Door, known: Known) -> Route:
         connection.outbox.attach(wire)
         connection.open()
         place = {"cursor": lost or query.get("cursor"), "from": query.get("from")}
-        lists = {name: query[name].split(",") for name in ("lanes", "types") if query.get(name)}
+        lists = {name: query[name].split(",") for name in ("lanes", "types", "languages") if query.get(name)}
         try:
             command = msgspec.convert({"type": "subscribe", "channel": channel, **place, **lists}, Subscribe)
             connection.follow(command)

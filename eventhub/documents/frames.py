@@ -44,10 +44,11 @@ class Limits(msgspec.Struct):
 
 
 class View(msgspec.Struct):
-    """What passes of a channel; null: everything."""
+    """What passes of a channel; null: everything. Translations pass in these languages only."""
 
     lanes: list[str] | None
     types: list[str] | None
+    languages: list[str]
 
 
 class Connected(_Message, tag="connected"):

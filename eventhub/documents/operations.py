@@ -225,6 +225,7 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("from", "query", {"const": "start"}, "`start`: the whole history."),
             Parameter("lanes", "query", _TEXT, "Only these lanes, with commas between.", explode=False),
             Parameter("types", "query", _TYPES, "Only these types, with commas between.", explode=False),
+            Parameter("languages", "query", _TEXT, "Translations in these languages, with commas.", explode=False),
             Parameter("Last-Event-ID", "header", _TEXT, "The last id that came; before `cursor`."),
         ),
         {},

@@ -49,7 +49,7 @@ def row(consumed: Any) -> Row | None:
     return Row(
         event_id=tags.event_id.hex(),
         match_id=consumed.key.decode(),
-        type=kind[2:],
+        type=kind[2:].partition("/")[0],
         lane=kind[0],
         occurred_at=occurred_at,
         offset=consumed.offset,

@@ -46,7 +46,12 @@ class MemoryLog:
     ) -> LogRecord:
         lane = {"c": "critical", "n": "normal", "b": "bulk"}[kind[0]]
         p = self.partition_of(match_id)
-        event = {"event_id": f"{p}-{len(self.records[p])}", "type": kind[2:], "match_id": match_id, "lane": lane}
+        event = {
+            "event_id": f"{p}-{len(self.records[p])}",
+            "type": kind[2:].partition("/")[0],
+            "match_id": match_id,
+            "lane": lane,
+        }
         return self._add(p, match_id, kind, msgspec.json.encode(event | fields), raw, revises)
 
     def state(self, match_id: str, cause: int, **sheet: object) -> LogRecord:
@@ -145,7 +150,11 @@ class MemoryHistory:
         end = self.stored[self.log.partition_of(match_id)]
         stored = [r for r in self.log.of(match_id) if after < r.offset < end]
         wanted = set(types)
-        rows = [r for r in stored if not types or {k[2:] for k in (r.kind, *r.revises.split(","))} & wanted]
+        rows = [
+            r
+            for r in stored
+            if not types or {k[2:].partition("/")[0] for k in (r.kind, *r.revises.split(","))} & wanted
+        ]
         return [Row(r.offset, r.value or b"", r.revises) for r in rows[:limit]]
 
     async def _answer(self) -> None:
