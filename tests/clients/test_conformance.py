@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.conformance.scenarios import SCENARIOS, Scenario, named
+from clients.conformance.scenarios import SCENARIOS, Scenario
 from tests.clients.drivers import Defect, conform, found_out, python_driver, python_with
 
 PYTHON_DEFECTS = (

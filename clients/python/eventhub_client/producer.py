@@ -91,6 +91,11 @@ class Producer:
         finally:
             await self._stop()
 
+    @property
+    def waiting(self) -> int:
+        """How many items are on their way: handed over, and not answered for."""
+        return len(self._waiting)
+
     async def send(self, item: Mapping[str, Any] | bytes) -> int:
         """Hand over an item, or its JSON in one line; returns its number. Waits for room.
 
