@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from playwright.async_api import Browser
+
 from clients.conformance.judge import runs, wrong
 from clients.conformance.node import playing
 from clients.conformance.scenarios import Scenario, named
@@ -17,8 +19,11 @@ AT_ONCE = 4
 DEFECTIVE_S = 3.0
 """After this a client that a defect holds up is looked at; more than any scenario takes."""
 CLIENTS = Path(__file__).parents[2] / "clients"
+JS = CLIENTS / "js" / "eventhub.js"
 PYTHON = CLIENTS / "python"
 DRIVER = CLIENTS / "conformance" / "drive_python.py"
+JS_DRIVER = CLIENTS / "conformance" / "drive_js.js"
+PLAY = "runs => import('/conformance/drive_js.js').then(driver => driver.play(runs))"
 
 Json = dict[str, Any]
 Driver = Callable[[str, list[Json]], Awaitable[list[tuple[int, Json]]]]
@@ -55,14 +60,16 @@ async def conform(
 
 
 async def found_out(
-    defects: Sequence[Defect], driver: Callable[[Defect], Driver], *, files: Mapping[str, bytes] | None = None
+    defects: Sequence[Defect],
+    driver: Callable[[Defect], Driver],
+    files: Callable[[Defect], Mapping[str, bytes]] = lambda _: {},
 ) -> dict[str, list[str]]:
     """By the name of each defect what its scenario says of it; a few at once, for most of it is waiting."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(defect: Defect) -> list[str]:
         async with room:
-            found = await conform(driver(defect), [named(defect.scenario)], files=files, timeout_s=DEFECTIVE_S)
+            found = await conform(driver(defect), [named(defect.scenario)], files=files(defect), timeout_s=DEFECTIVE_S)
             return found[defect.scenario]
 
     return dict(zip((d.name for d in defects), await asyncio.gather(*map(one, defects)), strict=True))
@@ -93,3 +100,27 @@ def python_with(defect: Defect, folder: Path) -> Driver:
     path = folder / "eventhub_client" / defect.file
     path.write_text(defect.planted(path.read_text()))
     return python_driver(folder)
+
+
+def js_driver(browser: Browser) -> Driver:
+    """The JavaScript SDK in a page that the node gives, of a browser that runs."""
+
+    async def drive(url: str, told: list[Json]) -> list[tuple[int, Json]]:
+        page = await browser.new_page()
+        try:
+            await page.goto(f"{url}/index.html")
+            return [(run, message) for run, message in await page.evaluate(PLAY, told)]
+        finally:
+            await page.close()
+
+    return drive
+
+
+def js_files(defect: Defect | None = None) -> dict[str, bytes]:
+    """What such a page loads: the module as it is, or with a defect, and its driver."""
+    module = JS.read_text()
+    return {
+        "/index.html": b"<!doctype html><title>conformance</title>",
+        "/js/eventhub.js": (module if defect is None else defect.planted(module)).encode(),
+        "/conformance/drive_js.js": JS_DRIVER.read_bytes(),
+    }
