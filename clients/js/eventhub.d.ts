@@ -136,8 +136,8 @@ export interface Options {
   onRetry?: (error: LostError | RefusedError, waitMs: number) => void;
   /** Called when the connection changes; `retryAt` (of Date.now()) where it waits, `error` where one is the reason. */
   onStatus?: (phase: "connecting" | "live" | "waiting" | "stopped", retryAt?: number | null, error?: ClientError) => void;
-  /** Called with everything that is said and heard, without tokens: for showing, not for changing. */
-  observe?: (direction: "in" | "out", message: Record<string, unknown>) => void;
+  /** Called with everything that is said and heard, without tokens, as a message and as its line: for showing, not for changing. */
+  observe?: (direction: "in" | "out", message: Record<string, unknown>, text: string) => void;
 }
 
 export interface View {

@@ -7,6 +7,7 @@ const UNTOLD_PING_S = 15;
 const SILENCE = 2.5; // so many heartbeats may be missed before a connection counts as dead
 const REMEMBERED = 4096; // events of a channel that are known again; a resume is exact, so few are needed
 const RENEW_AT = [0.75, 0.9]; // between these parts of its life a token is renewed
+const SOONEST_MS = 500; // the same token may be given again and again
 const RENEWAL_BACKOFF_MS = [2_000, 30_000];
 
 export class ClientError extends Error {
@@ -54,7 +55,8 @@ function renewAfterMs(token, now) {
   const { exp, iat } = claims ?? {};
   const lives = [exp - now / 1000, exp - iat].filter((s) => s > 0);
   if (lives.length === 0) return null;
-  return Math.min(...lives) * 1000 * (RENEW_AT[0] + Math.random() * (RENEW_AT[1] - RENEW_AT[0]));
+  const part = RENEW_AT[0] + Math.random() * (RENEW_AT[1] - RENEW_AT[0]);
+  return Math.max(SOONEST_MS, Math.min(...lives) * 1000 * part);
 }
 
 /** One channel: its view, the cursor behind what was handed out last, and which events were. */
@@ -138,7 +140,8 @@ class Link {
   send(command) {
     const told = { id: ++this.#number, ...command };
     if (this.#socket.readyState === 1) {
-      this.#observe("out", "token" in told ? { ...told, token: "…" } : told);
+      const shown = "token" in told ? { ...told, token: "…" } : told;
+      this.#observe("out", shown, JSON.stringify(shown));
       this.#socket.send(JSON.stringify(told));
     }
     return told.id;
@@ -375,7 +378,7 @@ export class Client {
       }
     };
     const message = understood(() => JSON.parse(line));
-    this.#options.observe("in", message);
+    this.#options.observe("in", message, line);
     return understood(() => this.#handle(message, link));
   }
 

@@ -1,5 +1,7 @@
 """The Python client stands alone: a wheel of its own that needs `websockets` and nothing of the platform."""
 
+import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import eventhub_client
-from tests.clients.drivers import CLIENTS, PYTHON
+from tests.clients.drivers import CLIENTS, JS, PYTHON
 
 ALONE = (
     "import sys\n"
@@ -61,6 +63,41 @@ def test_it_can_be_imported_where_the_platform_cannot(wheel: Path, tmp_path: Pat
     where, *outside = ran.stdout.split()
     assert Path(where).is_relative_to(tmp_path)
     assert set(outside) <= {"eventhub_client", "websockets"}
+
+
+def built(what: str, folder: Path) -> zipfile.ZipFile:
+    """The platform's own wheel; `what` is the hook of the build."""
+    build = f"import hatchling.build; print(hatchling.build.{what}({str(folder)!r}))"
+    ran = subprocess.run([sys.executable, "-c", build], cwd=CLIENTS.parent, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return zipfile.ZipFile(folder / ran.stdout.split()[-1])
+
+
+def test_the_platform_stays_one_deployable_and_brings_its_clients_along(tmp_path: Path) -> None:
+    with built("build_wheel", tmp_path) as archive:
+        assert archive.read("eventhub/page/eventhub.js") == JS.read_bytes()
+        inside = {n.rpartition("/")[2] for n in archive.namelist() if n.startswith("eventhub_client/")}
+    assert inside == {p.name for p in (PYTHON / "eventhub_client").iterdir() if p.is_file()}
+
+
+def test_a_development_install_finds_both_packages(tmp_path: Path) -> None:
+    with built("build_editable", tmp_path) as archive:
+        [paths] = [archive.read(n).decode().split() for n in archive.namelist() if n.endswith(".pth")]
+    assert {str(CLIENTS.parent), str(PYTHON)} <= set(paths)
+
+
+def test_the_javascript_module_imports_nothing_and_stands_alone() -> None:
+    text = JS.read_text()
+    assert not re.search(r"^\s*import\b|\bimport\s*\(|\brequire\s*\(|^export .* from ", text, re.MULTILINE)
+    told = json.loads((JS.parent / "package.json").read_text())
+    assert not {"dependencies", "peerDependencies", "scripts", "devDependencies"} & set(told)
+    assert (told["type"], told["version"]) == ("module", eventhub_client.__version__)
+    for name in told["files"]:
+        assert (JS.parent / name).is_file(), name
+    types = (JS.parent / "eventhub.d.ts").read_text()
+    assert set(re.findall(r"^export (?:class|const) (\w+)", text, re.MULTILINE)) == set(
+        re.findall(r"^export (?:class|const) (\w+)", types, re.MULTILINE)
+    )
 
 
 def test_every_file_is_short_and_says_what_it_is_for() -> None:

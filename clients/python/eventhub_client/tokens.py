@@ -13,6 +13,9 @@ TokenProvider = Callable[[], Awaitable[str]]
 RENEW_AT = (0.75, 0.9)
 """Between these parts of a token's life the next one is asked for: those who connected together renew apart."""
 
+SOONEST_S = 0.5
+"""A provider may give the same token again and again."""
+
 
 def renew_after_s(token: str, now: float) -> float | None:
     """Seconds until a token is to be renewed; None when it does not say when it ends. `now` is in Unix time.
@@ -25,7 +28,9 @@ def renew_after_s(token: str, now: float) -> float | None:
         return None
     whole_s = None if begins is None else ends - begins
     candidates = [s for s in (ends - now, whole_s) if s is not None and s > 0]
-    return min(candidates) * random.uniform(*RENEW_AT) if candidates else None  # noqa: S311 - no secret
+    if not candidates:
+        return None
+    return max(SOONEST_S, min(candidates) * random.uniform(*RENEW_AT))  # noqa: S311 - no secret
 
 
 def _claims(token: str) -> dict[str, Any]:
