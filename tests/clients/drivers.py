@@ -15,8 +15,8 @@ from clients.conformance.judge import runs, wrong
 from clients.conformance.node import playing
 from clients.conformance.scenarios import Scenario, named
 
-AT_ONCE = 4
-DEFECTIVE_S = 3.0
+AT_ONCE = 6
+DEFECTIVE_S = 2.0
 """After this a client that a defect holds up is looked at; more than any scenario takes."""
 CLIENTS = Path(__file__).parents[2] / "clients"
 JS = CLIENTS / "js" / "eventhub.js"
