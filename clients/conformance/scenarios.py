@@ -105,23 +105,23 @@ SCENARIOS: tuple[Scenario, ...] = (
         "asked to reconnect",
         "not before `in_ms`, and behind the cursors that came with it",
         (
-            connection(frame(subscribed(), event(1, "e1")), frame(reconnect(400, 7)), Left()),
+            connection(frame(subscribed(), event(1, "e1")), frame(reconnect(600, 7)), Left()),
             connection(frame(subscribed(7), end())),
         ),
         ("event e1 @1", "event end @99"),
         ([START], [behind(7)]),
-        apart_ms=400,
+        apart_ms=600,
     ),
     Scenario(
         "sent away by a limit",
         "the wait that an error names holds for the next connection",
         (
-            connection(frame(subscribed(), event(1, "e1"), error("limit", None, 400, None)), Close(3013, "limit")),
+            connection(frame(subscribed(), event(1, "e1"), error("limit", None, 600, None)), Close(3013, "limit")),
             connection(frame(subscribed(1), end())),
         ),
         ("event e1 @1", "event end @99"),
         ([START], [behind(1)]),
-        apart_ms=400,
+        apart_ms=600,
     ),
     Scenario(
         "the token ends",

@@ -5,17 +5,18 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.async_api import Browser
 
 from clients.conformance.judge import runs, wrong
-from clients.conformance.node import playing
+from clients.conformance.node import Played, playing
 from clients.conformance.scenarios import Scenario, named
 
-AT_ONCE = 6
+AT_ONCE = 4
+TIMEOUT_S = 15.0
 DEFECTIVE_S = 2.0
 """After this a client that a defect holds up is looked at; more than any scenario takes."""
 CLIENTS = Path(__file__).parents[2] / "clients"
@@ -23,11 +24,15 @@ JS = CLIENTS / "js" / "eventhub.js"
 PYTHON = CLIENTS / "python"
 DRIVER = CLIENTS / "conformance" / "drive_python.py"
 JS_DRIVER = CLIENTS / "conformance" / "drive_js.js"
-PLAY = "runs => import('/conformance/drive_js.js').then(driver => driver.play(runs))"
+PLAY = """
+played => Promise.all(played.map(
+  async ([folder, runs]) => (await import(folder + "/conformance/drive_js.js")).play(runs)
+))
+"""
 
 Json = dict[str, Any]
-Driver = Callable[[str, list[Json]], Awaitable[list[tuple[int, Json]]]]
-"""Plays runs against the node at an address; returns what the clients were handed, each with its run."""
+Driver = Callable[[list[Json]], Awaitable[list[tuple[int, Json]]]]
+"""Plays runs; returns what the clients were handed, each with its run."""
 
 
 class Defect(NamedTuple):
@@ -47,38 +52,36 @@ class Defect(NamedTuple):
         return text.replace(self.before, self.after)
 
 
-async def conform(
-    drive: Driver, scenarios: Sequence[Scenario], *, files: Mapping[str, bytes] | None = None, timeout_s: float = 15
-) -> dict[str, list[str]]:
-    """What is wrong with a client, by scenario; an empty list for each is what a test wants."""
-    async with playing(scenarios, files or {}) as (url, games):
-        said = await drive(url, runs(url, scenarios, timeout_s))
+async def conform(drive: Driver, scenarios: Sequence[Scenario], *, timeout_s: float = TIMEOUT_S) -> list[list[str]]:
+    """What is wrong with a client in each scenario; an empty list for each is what a test wants."""
+    async with playing(scenarios, {}) as (url, games):
+        return judged(games, await drive(runs(url, scenarios, timeout_s)))
+
+
+def judged(games: Sequence[Played], said: Iterable[tuple[int, Json]]) -> list[list[str]]:
+    """What is wrong in each game, from what all clients were handed."""
     by_run: dict[int, list[Json]] = {}
     for run, message in said:
         by_run.setdefault(run, []).append(message)
-    return {game.scenario.name: wrong(game, by_run.get(n, [])) for n, game in enumerate(games)}
+    return [wrong(game, by_run.get(n, [])) for n, game in enumerate(games)]
 
 
-async def found_out(
-    defects: Sequence[Defect],
-    driver: Callable[[Defect], Driver],
-    files: Callable[[Defect], Mapping[str, bytes]] = lambda _: {},
-) -> dict[str, list[str]]:
-    """By the name of each defect what its scenario says of it; a few at once, for most of it is waiting."""
+async def found_out(defects: Sequence[Defect], driver: Callable[[Defect], Driver]) -> list[list[str]]:
+    """What the scenario of each defect says of it; a few at once, for most of it is waiting."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(defect: Defect) -> list[str]:
         async with room:
-            found = await conform(driver(defect), [named(defect.scenario)], files=files(defect), timeout_s=DEFECTIVE_S)
-            return found[defect.scenario]
+            [found] = await conform(driver(defect), [named(defect.scenario)], timeout_s=DEFECTIVE_S)
+            return found
 
-    return dict(zip((d.name for d in defects), await asyncio.gather(*map(one, defects)), strict=True))
+    return await asyncio.gather(*map(one, defects))
 
 
 def python_driver(package: Path = PYTHON) -> Driver:
     """The Python SDK of this folder, in a process of its own."""
 
-    async def drive(_: str, told: list[Json]) -> list[tuple[int, Json]]:
+    async def drive(told: list[Json]) -> list[tuple[int, Json]]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(DRIVER),
@@ -102,18 +105,24 @@ def python_with(defect: Defect, folder: Path) -> Driver:
     return python_driver(folder)
 
 
-def js_driver(browser: Browser) -> Driver:
-    """The JavaScript SDK in a page that the node gives, of a browser that runs."""
-
-    async def drive(url: str, told: list[Json]) -> list[tuple[int, Json]]:
+async def in_page(
+    browser: Browser, scenarios: Sequence[Scenario], defects: Sequence[Defect]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The JavaScript SDK in one page: what is wrong in each scenario, and in that of each defect with it planted."""
+    planted = [named(one.scenario) for one in defects]
+    files = js_files()
+    for number, defect in enumerate(defects):
+        files |= {f"/{number}{path}": body for path, body in js_files(defect).items()}
+    async with playing([*scenarios, *planted], files) as (url, games):
+        told = runs(url, [*scenarios, *planted], TIMEOUT_S)
+        whole, broken = told[: len(scenarios)], told[len(scenarios) :]
+        played = [["", whole]]
+        played += [[f"/{n}", [{**run, "timeout_s": DEFECTIVE_S}]] for n, run in enumerate(broken)]
         page = await browser.new_page()
-        try:
-            await page.goto(f"{url}/index.html")
-            return [(run, message) for run, message in await page.evaluate(PLAY, told)]
-        finally:
-            await page.close()
-
-    return drive
+        await page.goto(f"{url}/index.html")
+        said = await page.evaluate(PLAY, played)
+        found = judged(games, [(run, message) for one in said for run, message in one])
+    return found[: len(scenarios)], found[len(scenarios) :]
 
 
 def js_files(defect: Defect | None = None) -> dict[str, bytes]:

@@ -1,61 +1,64 @@
 """Every SDK against the same faults, played by a scripted node; and with each guarantee taken away, found out."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from clients.conformance.scenarios import SCENARIOS, Scenario
 from tests.clients.defects import JS_DEFECTS, PYTHON_DEFECTS
-from tests.clients.drivers import Defect, conform, found_out, js_driver, js_files, python_driver, python_with
+from tests.clients.drivers import Defect, conform, found_out, in_page, python_driver, python_with
 from tests.support.browser import browser
 
 
-@pytest.fixture(scope="module")
-async def python_found() -> dict[str, list[str]]:
-    """What is wrong with the Python SDK, by scenario."""
-    return await conform(python_driver(), SCENARIOS)
+class Found(NamedTuple):
+    """What is wrong with an SDK, by scenario, and what the scenario of each defect says of it."""
 
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_python(scenario: Scenario, python_found: dict[str, list[str]]) -> None:
-    assert python_found[scenario.name] == []
-
-
-@pytest.fixture(scope="module")
-async def python_defects_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What the scenario of each defect says of it."""
-    folder = tmp_path_factory.mktemp("defects")
-    return await found_out(PYTHON_DEFECTS, lambda one: python_with(one, folder / str(PYTHON_DEFECTS.index(one))))
-
-
-@pytest.mark.parametrize("defect", PYTHON_DEFECTS, ids=lambda d: d.name)
-def test_python_is_found_out(defect: Defect, python_defects_found: dict[str, list[str]]) -> None:
-    assert python_defects_found[defect.name] != []
-
-
-class Js(NamedTuple):
-    """What is wrong with the JavaScript SDK, by scenario, and what the scenario of each defect says of it."""
-
-    found: dict[str, list[str]]
+    scenarios: dict[str, list[str]]
     defects: dict[str, list[str]]
 
 
+def _found(scenarios: list[list[str]], defects: list[list[str]], planted: tuple[Defect, ...]) -> Found:
+    by_name = zip((one.name for one in SCENARIOS), scenarios, strict=True)
+    return Found(dict(by_name), dict(zip((one.name for one in planted), defects, strict=True)))
+
+
 @pytest.fixture(scope="module")
-async def js() -> Js:
-    """Everything in one browser."""
+async def python(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """One process for all scenarios, and one for each defect."""
+    folder = tmp_path_factory.mktemp("defects")
+
+    def defective(defect: Defect) -> Path:
+        return folder / str(PYTHON_DEFECTS.index(defect))
+
+    found = await conform(python_driver(), SCENARIOS)
+    return _found(found, await found_out(PYTHON_DEFECTS, lambda one: python_with(one, defective(one))), PYTHON_DEFECTS)
+
+
+@pytest.fixture(scope="module")
+async def js() -> Found:
+    """Everything in one page."""
     async with browser() as chromium:
-        drive = js_driver(chromium)
-        found = await conform(drive, SCENARIOS, files=js_files())
-        return Js(found, await found_out(JS_DEFECTS, lambda _: drive, js_files))
+        return _found(*await in_page(chromium, SCENARIOS, JS_DEFECTS), JS_DEFECTS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_js(scenario: Scenario, js: Js) -> None:
-    assert js.found[scenario.name] == []
+def test_python(scenario: Scenario, python: Found) -> None:
+    assert python.scenarios[scenario.name] == []
+
+
+@pytest.mark.parametrize("defect", PYTHON_DEFECTS, ids=lambda d: d.name)
+def test_python_is_found_out(defect: Defect, python: Found) -> None:
+    assert python.defects[defect.name] != []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_js(scenario: Scenario, js: Found) -> None:
+    assert js.scenarios[scenario.name] == []
 
 
 @pytest.mark.parametrize("defect", JS_DEFECTS, ids=lambda d: d.name)
-def test_js_is_found_out(defect: Defect, js: Js) -> None:
+def test_js_is_found_out(defect: Defect, js: Found) -> None:
     assert js.defects[defect.name] != []
 
 
