@@ -55,6 +55,10 @@ class Stored(Protocol):
     def body(self) -> bytes:
         """The log record's value."""
 
+    @property
+    def revises(self) -> str:
+        """The kinds of what it revises, as the log's record has them; empty for most."""
+
 
 class History(Protocol):
     """The projection of the log in Postgres. Every call raises UnavailableError within its own deadline."""
@@ -66,7 +70,10 @@ class History(Protocol):
         """The last offset above `after` that history never got, because the log no longer had it; None: it got all."""
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> Sequence[Stored]:
-        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given."""
+        """Events of a match above an offset, ascending, at most `limit`.
+
+        When `types` are given, only those and what revises them.
+        """
 
 
 class Seeds(Protocol):
