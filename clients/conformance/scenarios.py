@@ -75,6 +75,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         ([START],),
     ),
     Scenario(
+        "what comes before the answer",
+        "it was on its way when the program left the channel, and has come back since: it is not of this subscription",
+        (
+            connection(frame(event(7, "e7"), state(8), subscribed(), event(1, "e1")), Cut()),
+            connection(frame(subscribed(1), end())),
+        ),
+        ("event e1 @1", "event end @99"),
+        ([START], [behind(1)]),
+    ),
+    Scenario(
         "cut in the middle of a frame",
         "half a frame is nothing: the resume begins behind the last whole one",
         (

@@ -155,7 +155,7 @@ export interface View {
  *
  * A connection that ends is replaced by itself, on the next of `nodes`; each channel goes on behind the last message
  * that was handed out. The iteration throws ClosedError, RefusedError for a channel, GaveUpError, and what `onRetry`
- * throws; iterating again goes on. One iteration at a time.
+ * throws; iterating again goes on, also after a `break`; `close` ends it. One iteration at a time.
  */
 export class Client implements AsyncIterableIterator<Message> {
   /** `nodes`: addresses such as `http://localhost:8000`. Throws ClientError or TypeError for what is none. */

@@ -384,9 +384,12 @@ export class Client {
 
   /** What a message hands to the program; null when it is the client's own affair, or is known already. */
   #handle(message, link) {
-    const channel = this.#channels.get(message.channel);
-    if (message.channel !== undefined && channel === undefined) return null; // on its way when the program left it
-    switch (message.type) {
+    const { type, channel: name } = message;
+    const channel = this.#channels.get(name);
+    if (name !== undefined && channel === undefined) return null; // on its way when the program left the channel
+    // What comes before the answer is that too: the program has come back since.
+    if (channel?.subscribed === false && type !== "subscribed" && type !== "error") return null;
+    switch (type) {
       case "event":
         channel.cursor = message.cursor;
         return channel.isNew(message.event) ? message : null;

@@ -18,6 +18,13 @@ PYTHON_DEFECTS = (
         "what is unknown is ignored",
     ),
     Defect(
+        "it takes what it did not ask for",
+        "reading.py",
+        "if channel is None or not channel.subscribed:",
+        "if channel is None:",
+        "what comes before the answer",
+    ),
+    Defect(
         "it begins anew after a cut",
         "channels.py",
         'wanted["cursor"] = self.cursor',
@@ -156,6 +163,13 @@ JS_DEFECTS = (
         '      case "skipped":',
         '      default:\n        throw new TypeError(message.type);\n      case "skipped":',
         "what is unknown is ignored",
+    ),
+    Defect(
+        "it takes what it did not ask for",
+        "eventhub.js",
+        "if (channel?.subscribed === false &&",
+        "if (false &&",
+        "what comes before the answer",
     ),
     Defect(
         "it begins anew after a cut",

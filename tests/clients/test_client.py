@@ -188,7 +188,7 @@ async def test_channels_come_and_go_on_one_connection() -> None:
         heard.put_nowait(await greet(socket))
         async for command in socket:
             heard.put_nowait(json.loads(command))
-            await say(socket, event(5, "of m"), event(6, "of b", "match:b"))
+            await say(socket, event(5, "of m"), subscribed(channel="match:b"), event(6, "of b", "match:b"))
 
     async with node(note) as url, Client(url, "token") as client:
         await client.subscribe(MATCH, lanes=["critical"], types=["goal"])

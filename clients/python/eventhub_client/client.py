@@ -122,6 +122,7 @@ class Client:
                 self._forget_link()
                 # Who iterates again all the same does not do it at once.
                 self._wait(full_jitter(self._attempt, self._backoff_s))
+                self._attempt += 1
                 raise
 
     def _next_taken(self) -> Message | None:

@@ -37,7 +37,7 @@ class Reading:
 
     def _event(self, raw: Json, line: str) -> Message | None:
         channel = self._channels.get(raw["channel"])
-        if channel is None:
+        if channel is None or not channel.subscribed:
             return None
         event = messages.event(raw, line)
         channel.cursor = event.cursor
@@ -45,8 +45,8 @@ class Reading:
 
     def _other(self, raw: Json, line: str, link: Link) -> Message | None:
         channel = self._channels.get(raw.get("channel"))
-        if "channel" in raw and channel is None:
-            # It was on its way when the program left the channel.
+        if "channel" in raw and (channel is None or not (channel.subscribed or raw["type"] == "subscribed")):
+            # It was on its way when the program left the channel, also when it has come back since.
             return None
         match raw["type"]:
             case "connected":
