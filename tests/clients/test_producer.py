@@ -24,6 +24,7 @@ from eventhub_client import (
 from tests.cli.replay_server import Server
 from tests.support.wait import until
 
+PATIENCE_S = 10
 REFUSAL = {"code": "unknown_type", "pointer": "/type", "detail": "there is no such type"}
 
 
@@ -68,7 +69,7 @@ async def test_a_batch_has_no_more_bytes_than_it_may_and_what_is_bigger_goes_alo
 async def test_an_item_that_comes_alone_waits_for_others_no_longer_than_it_may(server: Server) -> None:
     async with producer(server, linger_s=0.01) as made:
         await made.send(b'{"n":1}')
-        await until(lambda: numbers(server) == [1], "the item, which nobody flushed")
+        await until(lambda: numbers(server) == [1], "the item, which nobody flushed", PATIENCE_S)
 
 
 async def test_a_provider_has_its_own_route_and_names_are_quoted(server: Server) -> None:
@@ -239,7 +240,7 @@ async def test_send_waits_while_too_much_is_on_its_way(server: Server) -> None:
     server.faults = [wait]
     async with producer(server, waiting_items=3) as made:
         sending = asyncio.create_task(send(made, 0, 5))
-        await until(lambda: made.waiting == 3, "three items to wait")
+        await until(lambda: made.waiting == 3, "three items to wait", PATIENCE_S)
         done, _ = await asyncio.wait([sending], timeout=0.1)
         assert not done
         free.set()
