@@ -5,6 +5,7 @@ export const SUBPROTOCOL = "eventhub.v1+json";
 const OPEN_MS = 10_000;
 const UNTOLD_PING_S = 15;
 const SILENCE = 2.5; // so many heartbeats may be missed before a connection counts as dead
+const STEADY_MS = 10_000; // a node that takes a client and loses it at once must not be asked ever faster
 const REMEMBERED = 4096; // events of a channel that are known again; a resume is exact, so few are needed
 const RENEW_AT = [0.75, 0.9]; // between these parts of its life a token is renewed
 const SOONEST_MS = 500; // the same token may be given again and again
@@ -98,7 +99,7 @@ class Channel {
 /** One connection: lines in, commands out, its token kept fresh. `observe` sees both, without tokens. */
 class Link {
   lines = [];
-  subscribed = false;
+  subscribedAt = null; // when a channel was subscribed here, which makes a connection a good one
   complaint = ""; // what the node said last against the connection, which explains a close
   retryAfterMs = 0;
   leaving = false;
@@ -408,7 +409,8 @@ export class Client {
       case "connected":
         return this.#connected(message, link);
       case "subscribed":
-        link.subscribed = channel.subscribed = true;
+        channel.subscribed = true;
+        link.subscribedAt ??= Date.now();
         break;
       case "reconnect":
         Object.assign(link, { leaving: true, retryAfterMs: message.in_ms });
@@ -461,10 +463,11 @@ export class Client {
   /** Prepare the next attempt. Throws GaveUpError, and what `onRetry` throws. */
   #lost(error) {
     const link = this.#link;
-    if (this.#isGood()) this.#attempt = 0;
+    if (link?.subscribedAt && Date.now() - link.subscribedAt >= STEADY_MS) this.#attempt = 0;
     let waitMs = Math.max(fullJitter(this.#attempt, this.#options.backoffMs), atLeast(error.retryAfterMs));
     if (link?.leaving) waitMs = link.retryAfterMs; // the node has spread its clients over these times itself
     this.#attempt += 1;
+    this.#noteGood();
     this.#forget();
     this.#notBefore = Date.now() + waitMs;
     this.#options.onStatus("waiting", this.#notBefore, error);
@@ -480,18 +483,18 @@ export class Client {
 
   #told(error, waitMs) {
     const { giveUpAfterMs, onRetry } = this.#options;
-    this.#isGood();
+    this.#noteGood();
     if (giveUpAfterMs !== null && Date.now() - (this.#goodAt ?? Date.now()) > giveUpAfterMs) {
+      this.#goodAt = null;
       const text = `${this.#urls[0]} gave no subscription for ${giveUpAfterMs} ms (last: ${error.message})`;
       throw new GaveUpError(`${text}; look whether the node runs, and iterate again to go on`, { cause: error });
     }
     onRetry(error, waitMs);
   }
 
-  #isGood() {
-    const good = this.#link?.subscribed ?? false;
-    if (good) this.#goodAt = Date.now();
-    return good;
+  /** While anything is subscribed, it does not give up. */
+  #noteGood() {
+    if (this.#link?.subscribedAt) this.#goodAt = Date.now();
   }
 
   #sleep(ms) {

@@ -119,6 +119,60 @@ async def test_it_gives_up_when_it_is_told_to_and_goes_on_when_it_is_iterated_ag
         assert isinstance(await first(client), Event)
 
 
+async def test_a_node_that_takes_it_and_loses_it_again_is_asked_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts: list[int] = []
+
+    def noted(attempt: int, _: tuple[float, float]) -> float:
+        attempts.append(attempt)
+        return 0.01
+
+    async def lose(socket: ServerConnection) -> None:
+        await greet(socket)
+        if len(attempts) == 4:
+            await say(socket, end())
+        await socket.close(3008, "slow")
+
+    monkeypatch.setattr("eventhub_client.client.full_jitter", noted)
+    async with node(lose) as url, Client(url, "token") as client:
+        await client.subscribe(MATCH)
+        assert isinstance(await first(client), Event)
+    assert attempts == [0, 1, 2, 3]
+
+
+async def all_of(client: Client) -> list[Message]:
+    return [message async for message in client]
+
+
+async def test_whoever_closes_it_ends_the_iteration() -> None:
+    connected = asyncio.Event()
+
+    async def quiet(socket: ServerConnection) -> None:
+        await greet(socket)
+        connected.set()
+        await socket.wait_closed()
+
+    async with node(quiet) as url:
+        client = Client(url, "token")
+        await client.subscribe(MATCH)
+        iterating = asyncio.create_task(all_of(client))
+        await connected.wait()
+        await client.close()
+        async with asyncio.timeout(10):
+            assert await iterating == []
+
+
+async def test_whoever_closes_it_ends_its_waiting_for_the_next_attempt() -> None:
+    failed = asyncio.Event()
+    client = Client("http://127.0.0.1:1", "token", backoff_s=(60, 60), on_retry=lambda *_: failed.set())
+    iterating = asyncio.create_task(all_of(client))
+    await failed.wait()
+    await client.close()
+    async with asyncio.timeout(10):
+        assert await iterating == []
+
+
 async def test_who_gives_tokens_may_be_away_for_a_moment() -> None:
     asked = 0
 

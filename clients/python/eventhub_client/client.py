@@ -1,6 +1,7 @@
 """The subscriber: channels followed over any number of connections, each event once and in order."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,7 @@ class Client:
         self._turn = self._attempt = 0
         self._not_before = 0.0
         self._good_at: float | None = None
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,7 +70,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Leave. Iterating afterwards connects again."""
+        """Leave; the iteration ends, whoever iterates."""
+        self._closed.set()
         link = self._link
         if link is not None:
             await link.close()
@@ -109,7 +112,7 @@ class Client:
 
     async def __anext__(self) -> Message:
         """The next message, however many connections it takes."""
-        while True:
+        while not self._closed.is_set():
             try:
                 # What has come is handed out before more is fetched: so one cursor for each channel is enough.
                 message = self._next_taken()
@@ -117,13 +120,15 @@ class Client:
                     return message
                 await self._fill()
             except LostError as error:
-                self._lost(error)
+                if not self._closed.is_set():
+                    self._lost(error)
             except ClosedError:
                 self._forget_link()
                 # Who iterates again all the same does not do it at once.
                 self._wait(full_jitter(self._attempt, self._backoff_s))
                 self._attempt += 1
                 raise
+        raise StopAsyncIteration
 
     def _next_taken(self) -> Message | None:
         """The next message among the lines that have come; None when none is left."""
@@ -147,7 +152,7 @@ class Client:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         self._good_at = loop.time() if self._good_at is None else self._good_at
-        await asyncio.sleep(self._not_before - loop.time())
+        await self._pause()
         provider = None if isinstance(self._token, str) else self._token
         token = self._token if isinstance(self._token, str) else await _token_of(self._token)
         url = self._urls[self._turn % len(self._urls)]
@@ -159,39 +164,52 @@ class Client:
             link.abort()
             raise
         self._link = link
+        if self._closed.is_set():
+            self._forget_link()
         await self._ask()
+
+    async def _pause(self) -> None:
+        """Wait until it is time for the next attempt, or for nothing more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._not_before):
+                await self._closed.wait()
 
     async def _ask(self) -> None:
         """Subscribe to what is not subscribed on this connection."""
         link = self._link
         if link is None:
             return
+        commands = []
         for group in self._channels.due(asyncio.get_running_loop().time()):
             number = link.number()
-            # Noted before it waits: another task may come here meanwhile.
+            # All are noted before it waits: another task may come here meanwhile.
             for channel in group:
                 channel.asked = number
-            await link.send({"id": number, **channels.command(group)})
+            commands.append({"id": number, **channels.command(group)})
+        for command in commands:
+            await link.send(command)
 
     def _lost(self, error: LostError) -> None:
         """Prepare the next attempt. Raises GaveUpError, and what `on_retry` raises."""
         link = self._link
-        if self._is_good():
+        if link is not None and link.was_steady():
             self._attempt = 0
         wait_s = max(full_jitter(self._attempt, self._backoff_s), at_least(error.retry_after_s))
         if link is not None and link.leaving:
             # The node has spread its clients over these times itself.
             wait_s = link.retry_after_s
         self._attempt += 1
+        self._note_good()
         self._forget_link()
         self._wait(wait_s)
         self._told(error, wait_s)
 
     def _told(self, error: LostError | RefusedError, wait_s: float) -> None:
         log.info("%s; next attempt in %.2f s", error, wait_s)
-        self._is_good()
+        self._note_good()
         bad_s = 0.0 if self._good_at is None else asyncio.get_running_loop().time() - self._good_at
         if self._give_up_after_s is not None and bad_s > self._give_up_after_s:
+            self._good_at = None
             raise GaveUpError(
                 f"{self._urls[0]} gave no subscription for {self._give_up_after_s:g} s (last: {error});"
                 " look whether the node runs, and iterate again to go on"
@@ -199,12 +217,10 @@ class Client:
         if self._on_retry is not None:
             self._on_retry(error, wait_s)
 
-    def _is_good(self) -> bool:
-        """Whether anything is subscribed on this connection; notes when that was."""
-        good = self._link is not None and self._link.subscribed
-        if good:
+    def _note_good(self) -> None:
+        """While anything is subscribed, it does not give up."""
+        if self._link is not None and self._link.subscribed_at is not None:
             self._good_at = asyncio.get_running_loop().time()
-        return good
 
     def _wait(self, seconds: float) -> None:
         self._not_before = asyncio.get_running_loop().time() + seconds

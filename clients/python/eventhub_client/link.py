@@ -22,6 +22,8 @@ FOR_GOOD = range(3500, 4000)
 SILENCE = 2.5
 """So many heartbeats may be missed before a connection counts as dead."""
 UNTOLD_PING_S = 15.0
+STEADY_S = 10.0
+"""A node that takes a client and loses it again at once must not be asked ever faster."""
 
 
 class Link:
@@ -33,8 +35,8 @@ class Link:
         self._deadline: float | None = None
         self._ping_s = UNTOLD_PING_S
         self._renewal: Renewal | None = None
-        self.subscribed = False
-        """Whether any channel was subscribed here, which is what makes a connection a good one."""
+        self.subscribed_at: float | None = None
+        """When a channel was subscribed here, by the loop's clock: what makes a connection a good one."""
         self.complaint = ""
         """What the node said last against the connection, which explains a close."""
         self.retry_after_s = 0.0
@@ -87,6 +89,11 @@ class Link:
         """Send a command. A connection that has ended says so to its reader, not here."""
         with contextlib.suppress(websockets.ConnectionClosed):
             await self._socket.send(json.dumps(command))
+
+    def was_steady(self) -> bool:
+        """Whether it was good for so long that what ends it now is not what ended the one before it."""
+        now = asyncio.get_running_loop().time()
+        return self.subscribed_at is not None and now - self.subscribed_at >= STEADY_S
 
     def may_be_silent_for(self, ping_s: float) -> None:
         """The node promises a heartbeat at least every `ping_s` seconds."""

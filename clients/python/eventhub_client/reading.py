@@ -52,7 +52,7 @@ class Reading:
             case "connected":
                 return self._connected(raw, link)
             case "subscribed":
-                link.subscribed = True
+                link.subscribed_at = link.subscribed_at or asyncio.get_running_loop().time()
                 if channel is not None:
                     channel.subscribed = True
             case "heartbeat":
