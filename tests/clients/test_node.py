@@ -12,6 +12,8 @@ from tests.system.conftest import Platform, matches, platform
 __all__ = ["matches", "platform"]
 CUTS = (400, 900)
 """After so many events the connection is cut."""
+AHEAD = 100
+"""So many more are sent before: some are on their way, and the rest can only come over the next connection."""
 EVENT = '"event":'
 TIMEOUT_S = 60
 
@@ -22,17 +24,21 @@ async def declare(platform: Platform, node: NodeProcess, match: RealMatch) -> No
     await source.close()
 
 
-async def send(platform: Platform, node: NodeProcess, match: RealMatch) -> None:
+async def send(platform: Platform, node: NodeProcess, match: RealMatch, cuts: asyncio.Semaphore) -> None:
     """The records of a match through the producer; none is refused."""
     async with Producer(
         node.url, platform.broadcast_key, "broadcast", provider="wyscout", match_id=match.name, batch_items=100
     ) as producer:
-        for _, _, record in match.feed.records:
+        for number, (_, _, record) in enumerate(match.feed.records):
+            if number - AHEAD in CUTS:
+                await cuts.acquire()
             await producer.send(record)
     assert producer.accepted == len(match.feed.records)
 
 
-async def follow(platform: Platform, proxy: Proxy, match: RealMatch, losses: list[str]) -> list[bytes]:
+async def follow(
+    platform: Platform, proxy: Proxy, match: RealMatch, cuts: asyncio.Semaphore, losses: list[str]
+) -> list[bytes]:
     """The provider's events as they came, byte for byte, to a client whose connection is cut on the way."""
     events: list[bytes] = []
 
@@ -51,6 +57,7 @@ async def follow(platform: Platform, proxy: Proxy, match: RealMatch, losses: lis
                 events += found
                 if found and len(events) in CUTS:
                     await asyncio.to_thread(proxy.cut)
+                    cuts.release()
                 if len(events) == len(match.feed.records):
                     break
     return events
@@ -62,12 +69,13 @@ async def test_a_match_comes_once_and_in_order_over_two_cuts(platform: Platform,
     proxy = Proxy(node.port)
     proxy.start()
     losses: list[str] = []
+    cuts = asyncio.Semaphore(0)
     try:
         async with running(node):
             await declare(platform, node, match)
             async with asyncio.TaskGroup() as group:
-                following = group.create_task(follow(platform, proxy, match, losses))
-                group.create_task(send(platform, node, match))
+                following = group.create_task(follow(platform, proxy, match, cuts, losses))
+                group.create_task(send(platform, node, match, cuts))
             assert following.result() == await stored(platform, match.name, len(match.feed.records))
         assert len(losses) == len(CUTS)
     finally:
