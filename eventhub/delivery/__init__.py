@@ -21,7 +21,7 @@ from eventhub.delivery.notices import READ_ONLY, Notices
 from eventhub.delivery.origin import Origins
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
+from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds, Still
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
@@ -49,6 +49,7 @@ class Delivery:
         catch_up_registry: CatchUp,
         check: Check,
         node: str,
+        still: Still = lambda _: None,
         learn: Learn = lambda _: None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
@@ -71,6 +72,7 @@ class Delivery:
             hub=hub,
             past=Past(log, history, ring, hub),
             check=check,
+            still=still,
             backlog=Backlog(limits.backlog_bytes),
             beats=Beats(limits.ping_s * BEAT),
             doors=Doors(
@@ -143,6 +145,12 @@ class Delivery:
         self._draining = True
         for connection in list(self._connections):
             connection.send_away(DRAIN_CODE, "closing")
+
+    def recheck(self, user: str) -> None:
+        """Something of this user's account has changed: end the connections that may not go on."""
+        for connection in list(self._connections):
+            if connection.user == user:
+                connection.recheck()
 
     def _opened(self) -> Feed:
         if not self._open:

@@ -81,6 +81,19 @@ class Connection:
         self._part = 0
         self.connected = self._ended = False
 
+    @property
+    def user(self) -> str | None:
+        """Whom it serves; None before that is known."""
+        return None if self._principal is None else self._principal.user
+
+    def recheck(self) -> None:
+        """What it came with may have been revoked: then it ends, for good."""
+        if self._principal is not None:
+            try:
+                self._feed.still(self._principal)
+            except UnauthorizedError as error:
+                self.refuse(error)
+
     def open(self) -> None:
         """Start its clocks: the deadline for `connect`, then heartbeats."""
         later = asyncio.get_running_loop().call_later
@@ -214,6 +227,12 @@ class Connection:
             raise ForbiddenError("the new token names another user; open another connection for it")
         self._principal = principal
         self._send(messages.encode(id=command.id, type="refreshed", expires_at=principal.expires_at))
+        for channel in {*self._followers, *self._catching}:
+            try:
+                principal.allow(channel)
+            except ForbiddenError as error:
+                self._leave(channel)
+                self._send(messages.refusal(None, error, channel))
         return None
 
     def _subscribe(self, command: Subscribe) -> None:
@@ -236,6 +255,8 @@ class Connection:
 
     def _follow(self, wanted: Wanted, view: View, command_id: Id) -> None:
         channel = wanted.channel
+        if self._principal is not None:
+            self._principal.allow(channel)
         if channel in self._followers or channel in self._catching:
             raise LimitError(f"channel {channel} is subscribed already; unsubscribe first", code="already_subscribed")
         try:
@@ -304,13 +325,16 @@ class Connection:
                 del self._catching[channel]
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
-        follower = self._followers.pop(command.channel, None)
-        task = self._catching.pop(command.channel, None)
+        self._leave(command.channel)
+        self._send(messages.encode(id=command.id, type="unsubscribed", channel=command.channel))
+
+    def _leave(self, channel: str) -> None:
+        follower = self._followers.pop(channel, None)
+        task = self._catching.pop(channel, None)
         if task is not None:
             task.cancel()
         if follower is not None:
             follower.leave()
-        self._send(messages.encode(id=command.id, type="unsubscribed", channel=command.channel))
 
     @staticmethod
     def _bucket(per_s: float, burst: float) -> Bucket:
@@ -318,8 +342,8 @@ class Connection:
 
     def _beat(self) -> None:
         principal = self._principal
-        ended = principal and principal.expires_at + timedelta(seconds=self._limits.token_grace_s) < self._now()
-        if ended:
+        grace_s = self._limits.token_grace_s if principal is None or principal.ours else 0
+        if principal and principal.expires_at + timedelta(seconds=grace_s) < self._now():
             return self.refuse(UnauthorizedError("the token has ended; connect with a new one, or `refresh` in time"))
         self._send(messages.heartbeat(self._now(), self._cursors()))
         return None

@@ -10,7 +10,7 @@ from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, Log
+from eventhub.delivery.ports import CatchUp, Check, Log, Still
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.sheets import Sheets
 
@@ -84,6 +84,7 @@ class Feed:
     hub: Hub
     past: Past
     check: Check
+    still: Still
     backlog: Backlog
     beats: Beats
     doors: Doors
