@@ -4,12 +4,12 @@ Nothing else reads the environment. All errors are told at once, each with key, 
 """
 
 import difflib
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -116,10 +116,7 @@ def _shown(value: object, secret: bool) -> object:
 
 def _without_password(text: str) -> str:
     """An address may hold a password though its setting is no secret."""
-    if "://" not in text or "@" not in text:
-        return text
-    parts = urlsplit(text)
-    return urlunsplit(parts._replace(netloc="(hidden)@" + parts.netloc.rpartition("@")[2]))
+    return re.sub(r'://[^/\s"]*@', "://(hidden)@", text)
 
 
 def _resolved(
