@@ -41,7 +41,8 @@ def record_disabled(user: str, disabled: bool) -> tuple[str, bytes | None]:
 
 def record_not_before(user: str, now: datetime) -> tuple[str, bytes]:
     """Key and value of the record that voids everything that was issued to a user before `now`."""
-    return f"not_before:{user}", msgspec.json.encode(now)
+    # To the millisecond, as tokens have it: what is issued right after it is not void.
+    return f"not_before:{user}", msgspec.json.encode(now.replace(microsecond=now.microsecond // 1000 * 1000))
 
 
 def record_family(family: str, user: str, now: datetime) -> tuple[str, bytes]:

@@ -46,7 +46,7 @@ class Tokens:
             "plan": plan,
             "sid": session or new_session(),
             # With its fraction, so that what was issued just before a revocation is not taken for what came after.
-            "iat": round(now.timestamp(), 3),
+            "iat": now.replace(microsecond=now.microsecond // 1000 * 1000).timestamp(),
             "exp": int((now + TOKEN_LIFE).timestamp()),
             "jti": secrets.token_urlsafe(12),
         }
