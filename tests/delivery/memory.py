@@ -161,6 +161,9 @@ def match(match_id: str, home: str = "t1", away: str = "t2", competition: str = 
 
 
 def check(token: str) -> Principal:
+    """`good…` names a user; patterns of channels may follow, each behind a bar."""
     if not token.startswith("good"):
         raise UnauthorizedError("the token is not valid")
-    return Principal(token, "free", datetime.now(UTC) + timedelta(minutes=15))
+    user, *patterns = token.split("|")
+    channels = tuple(patterns) if patterns else None
+    return Principal(user, "free", datetime.now(UTC) + timedelta(minutes=15), channels=channels)
