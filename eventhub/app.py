@@ -175,6 +175,8 @@ async def node(
             connections_per_user=settings.delivery.connections_per_user,
             trusted_proxies=tuple(settings.http.trusted_proxies),
             allowed_origins=tuple(settings.http.allowed_origins),
+            plan_delays_s=settings.delivery.plan_delays_s,
+            match_delays_s=settings.delivery.match_delays_s,
         ),
         log_was_cut=log_was_cut,
     )
@@ -272,6 +274,7 @@ def limits(settings: Settings) -> ingest.Limits:
         max_items=settings.ingest.max_items,
         max_depth=settings.ingest.max_depth,
         ack_timeout_s=settings.ingest.ack_timeout_s,
+        match_delays_s=settings.delivery.match_delays_s,
     )
 
 

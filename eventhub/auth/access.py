@@ -43,10 +43,10 @@ class Access:
         honoured = GRACE if principal.ours and self._refresh_is_impossible() else LEEWAY
         if late > honoured:
             raise UnauthorizedError("the token has ended; get a new one")
+        return self.still(principal)
+
+    def still(self, principal: Principal) -> Principal:
+        """The principal with the plan that the user has now. Raises UnauthorizedError when it was revoked since."""
         self._accounts.still(principal)
         plan = self._accounts.plan(principal.user)
         return principal if plan is None else principal._replace(plan=plan)
-
-    def still(self, principal: Principal) -> None:
-        """Raises UnauthorizedError when what a principal came with was revoked since."""
-        self._accounts.still(principal)

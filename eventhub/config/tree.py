@@ -24,12 +24,20 @@ def _tables(value: object) -> object:
     return json.loads(value) if isinstance(value, str) else value
 
 
+def _table(value: object) -> object:
+    """A text from the environment as a table: `free=30,pro=5`."""
+    return dict(part.partition("=")[::2] for part in _split(value)) if isinstance(value, str) else value  # type: ignore[attr-defined]
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Families = Annotated[tuple[Family, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Delay = Annotated[float, Field(ge=0, le=3600)]
+Delays = Annotated[tuple[Delay, ...], BeforeValidator(_split)]
+DelayByPlan = Annotated[dict[str, Delay], BeforeValidator(_table)]
 
 
 class Section(BaseModel):
@@ -223,6 +231,13 @@ class Delivery(Section):
         default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."
     )
     connections_per_user: Count = Field(default=100, description="Most connections of one user to a node.")
+    plan_delays_s: DelayByPlan = Field(
+        default={},
+        description="By plan (free=30,pro=0) how many seconds late its readers see everything; others: the longest.",
+    )
+    match_delays_s: Delays = Field(
+        default=(), description="Delays, in seconds, that a match may be declared with; the larger of both holds."
+    )
     drain_s: Seconds = Field(
         default=5.0, description="Seconds over which a node that ends spreads its clients' reconnects."
     )

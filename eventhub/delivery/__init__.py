@@ -6,6 +6,7 @@ Live delivery needs only the log: it fans out from memory, and history is asked 
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.routing import BaseRoute
 
@@ -28,6 +29,7 @@ from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.socket import stream_route
 from eventhub.delivery.sse import events_route
 from eventhub.delivery.tail import Learn, Tail
+from eventhub.delivery.tiers import Tiers
 from eventhub.errors import NotFoundError, UnavailableError
 from eventhub.record import TellCut, tell_nobody
 
@@ -49,7 +51,7 @@ class Delivery:
         catch_up_registry: CatchUp,
         check: Check,
         node: str,
-        still: Still = lambda _: None,
+        still: Still = lambda principal: principal,
         learn: Learn = lambda _: None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
@@ -62,7 +64,8 @@ class Delivery:
         sheets = Sheets(log, registry)
         hub = Hub(log, registry, channels, lambda match_id: sheets.of(match_id).body, window_s=limits.window_s)
         self.notices = Notices(self._tell)
-        self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut)
+        self._tiers = tiers = Tiers(limits.plan_delays_s, limits.match_delays_s)
+        self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut, tiers.take)
         self._feed = Feed(
             node=node,
             source=log,
@@ -86,7 +89,23 @@ class Delivery:
             notices=self.notices,
             catch_up_registry=catch_up_registry,
             jitter=jitter,
+            tier=tiers.feed,
         )
+
+        def delayed(delay_s: float) -> Feed:
+            late = Sheets(log, registry)
+            behind = Hub(
+                log,
+                registry,
+                channels,
+                lambda match_id: late.of(match_id).body,
+                window_s=limits.window_s,
+                delay_s=delay_s,
+            )
+            past = Past(log, history, ring, behind)
+            return replace(self._feed, hub=behind, sheets=late, past=past, delay_s=delay_s)
+
+        tiers.build(self._feed, delayed)
         self._reads = Reads(self._opened, registry)
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -117,8 +136,10 @@ class Delivery:
 
     async def open(self) -> None:
         """Read the seeds, then note where the tail starts. Raises what the ports raise."""
-        self._feed.sheets.seed(*await self._seeds.read())
+        seeds, applied = await self._seeds.read()
+        self._feed.sheets.seed(seeds, applied)
         await self.tail.open(self._limits.tail_back_s)
+        self._tiers.open(seeds, applied, self.tail.positions())
         self._open = True
 
     async def run(self) -> None:
@@ -145,6 +166,7 @@ class Delivery:
         self._draining = True
         for connection in list(self._connections):
             connection.send_away(DRAIN_CODE, "closing")
+        self._tiers.close()
 
     def recheck(self, user: str) -> None:
         """Something of this user's account has changed: end the connections that may not go on."""

@@ -1,7 +1,7 @@
 """What every connection of a node shares: the parts of delivery, and its limits."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
@@ -56,6 +56,10 @@ class Limits:
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     """Of web pages that may open the stream, beside the node's own."""
+    plan_delays_s: Mapping[str, float] = field(default_factory=dict)
+    """How much later than others the readers of a plan see what happens."""
+    match_delays_s: tuple[float, ...] = ()
+    """The delays that a match may be declared with."""
 
 
 TOLD = (
@@ -74,7 +78,10 @@ TOLD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """The parts that serve subscribers. `jitter` gives numbers in [0, 1)."""
+    """The parts that serve subscribers, who see everything `delay_s` late. `jitter` gives numbers in [0, 1).
+
+    `tier` answers what readers of a plan may see of matches with a delay of their own (delivery/tiers.py).
+    """
 
     node: str
     source: Log
@@ -92,3 +99,5 @@ class Feed:
     notices: Notices
     catch_up_registry: CatchUp
     jitter: Callable[[], float]
+    tier: Callable[[str, float], "Feed"]
+    delay_s: float = 0

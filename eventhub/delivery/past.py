@@ -60,9 +60,17 @@ class Past:
 
         Where history has a gap above `after`, GoneError; with `over_gaps` what there is, the page marked as not whole.
 
-        May reach beyond this node's tail, when history does. Blocks for Postgres and Kafka within their deadlines.
+        Never beyond what the hub has seen, which is the horizon of a delayed reader, even where history is further.
+        Blocks for Postgres and Kafka within their deadlines.
         Raises GoneError, or UnavailableError when neither answers.
         """
+        page = await self._page(match_id, after, limit, view, over_gaps)
+        horizon = max(after, self._hub.seen[self._source.partition_of(match_id)])
+        if page.upto <= horizon:
+            return page
+        return Page([entry for entry in page.entries if entry.offset <= horizon], horizon, page.whole)
+
+    async def _page(self, match_id: str, after: int, limit: int, view: View, over_gaps: bool) -> Page:
         partition = self._source.partition_of(match_id)
         if self._ring.covers(match_id, after):
             records = self._ring.after(match_id, after, limit)
@@ -90,9 +98,9 @@ class Past:
         types = sorted(view.types or ())
         rows = await self._history.page(match_id, after=after, limit=limit, types=types)
         upto = min(rows[-1].offset, complete) if len(rows) == limit else complete
-        found = [Entry(r.offset, r.body, _kind(r.body)) for r in rows if r.offset <= upto]
-        entries = [entry for entry in found if view == ALL or view.passes(entry.kind)]
-        return Page(entries, upto, whole=lost is None)
+        kinds = [(row, _kind(row.body)) for row in rows if row.offset <= upto]
+        found = [Entry(r.offset, r.body, kind) for r, kind in kinds if view == ALL or view.passes(kind, r.revises)]
+        return Page(found, upto, whole=lost is None)
 
     async def _scanned(
         self, match_id: str, partition: int, after: int, limit: int, view: View, *, history_down: bool
@@ -128,7 +136,8 @@ class Past:
 
 def held(records: list[LogRecord], view: View) -> list[Entry]:
     """The records that the view lets pass, as entries."""
-    return [Entry(r.offset, r.value or b"", r.kind) for r in records if view == ALL or view.passes(r.kind)]
+    wanted = [r for r in records if view == ALL or view.passes(r.kind, r.revises)]
+    return [Entry(r.offset, r.value or b"", r.kind) for r in wanted]
 
 
 def _kind(body: bytes) -> str:

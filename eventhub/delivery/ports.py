@@ -67,6 +67,10 @@ class Stored(Protocol):
     def body(self) -> bytes:
         """The log record's value."""
 
+    @property
+    def revises(self) -> str:
+        """The kinds of what it revises, as the log's record has them; empty for most."""
+
 
 class History(Protocol):
     """The projection of the log in Postgres. Every call raises UnavailableError within its own deadline."""
@@ -78,7 +82,10 @@ class History(Protocol):
         """The last offset above `after` that history never got, because the log no longer had it; None: it got all."""
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> Sequence[Stored]:
-        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given."""
+        """Events of a match above an offset, ascending, at most `limit`.
+
+        When `types` are given, only those and what revises them.
+        """
 
 
 class Seeds(Protocol):
@@ -91,8 +98,8 @@ class Seeds(Protocol):
 Check = Callable[[str], Principal]
 """From access token to whom it names. Raises UnauthorizedError."""
 
-Still = Callable[[Principal], None]
-"""Raises UnauthorizedError when what a principal came with was revoked since."""
+Still = Callable[[Principal], Principal]
+"""The principal as it is now, with the plan of now. Raises UnauthorizedError when it was revoked since."""
 
 CatchUp = Callable[[], Awaitable[None]]
 """Returns once the registry has every match that any node had declared when it was called. Raises UnavailableError."""

@@ -54,22 +54,21 @@ class Reads:
             return wanted and principal.may_read(f"match:{match.match_id}")
 
         found = sorted(filter(fits, self._registry.values()), key=lambda m: (m.starts_at, m.match_id))
-        sheets = [feed.sheets.of(m.match_id) for m in found]
+        sheets = [feed.tier(principal.plan, m.delay_s).sheets.of(m.match_id) for m in found]
         bodies = [sheet.body for sheet in sheets if status is None or sheet.status == status]
         return Response(b'{"items":[%s]}' % b",".join(bodies), media_type=JSON)
 
     async def match(self, request: Request) -> Response:
         """The sheet of a match."""
-        feed, principal = self._authorized(request)
-        return Response(feed.sheets.of(await self._known(feed, request, principal)).body, media_type=JSON)
+        feed, match_id = await self._of_match(request)
+        return Response(feed.sheets.of(match_id).body, media_type=JSON)
 
     async def events(self, request: Request) -> Response:
         """A page of a match's events, each as it is on the log, with its cursor added.
 
         `incomplete` is true where history has a gap behind the cursor, in which events of this match may have been.
         """
-        feed, principal = self._authorized(request)
-        match_id = await self._known(feed, request, principal)
+        feed, match_id = await self._of_match(request)
         partition = feed.source.partition_of(match_id)
         limit = _limit(request.query_params.get("limit"))
         names = [name for given in request.query_params.getlist("type") for name in given.split(",")]
@@ -87,14 +86,16 @@ class Reads:
         feed = self._feed_now()
         return feed, feed.check(bearer(request.headers.get("authorization")))
 
-    async def _known(self, feed: Feed, request: Request, principal: Principal) -> str:
+    async def _of_match(self, request: Request) -> tuple[Feed, str]:
+        """The match that is asked for, and the feed whose horizon holds for it."""
+        feed, principal = self._authorized(request)
         match_id: str = request.path_params["match_id"]
         principal.allow(f"match:{match_id}")
         if match_id not in self._registry:
             await feed.catch_up_registry()
         if match_id not in self._registry:
             raise NotFoundError(f"there is no match {match_id[:80]!r}; it was not declared", code="unknown_match")
-        return match_id
+        return feed.tier(principal.plan, self._registry[match_id].delay_s), match_id
 
 
 async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> tuple[list[Entry], bool]:

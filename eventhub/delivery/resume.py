@@ -24,6 +24,12 @@ from eventhub.delivery.view import View
 from eventhub.errors import UnavailableError
 
 
+class DelayedError(UnavailableError):
+    """A match of the channel was declared with a longer delay since it was subscribed."""
+
+    code = "delayed"
+
+
 class Follower:
     """One channel of one connection: first catching up, then `live`. `behind` is told when it falls behind again."""
 
@@ -64,6 +70,11 @@ class Follower:
         """Whether the client has been told that it is subscribed."""
         return self._answered
 
+    @property
+    def delay_s(self) -> float:
+        """How late this channel is seen."""
+        return self._feed.delay_s
+
     def cursor(self) -> str:
         """Everything up to here was sent."""
         places = self._floor
@@ -73,7 +84,10 @@ class Follower:
         return str(Cursor(self._feed.source.epoch, places))
 
     def join(self) -> bool:
-        """The last step: what the ring has up to the channel's last flush, then live. False: more must be fetched."""
+        """The last step: what the ring has up to the channel's last flush, then live. False: more must be fetched.
+
+        Raises DelayedError.
+        """
         hub = self._feed.hub
         groups = self._groups()
         if self._ahead(groups):
@@ -110,7 +124,7 @@ class Follower:
     async def catch_up(self) -> None:
         """Page by page until `join` succeeds or the connection ends; waits for the client between pages.
 
-        Raises UnavailableError when neither history nor the log can be read.
+        Raises UnavailableError when neither history nor the log can be read, and DelayedError.
         """
         await self._outbox.drained()
         while not self._outbox.closed:
@@ -159,6 +173,8 @@ class Follower:
         return self._feed.channels.groups(self.name)
 
     def _groups(self) -> dict[int, list[str]]:
+        if self._feed.channels.delay_s(self.name) > self._feed.delay_s:
+            raise DelayedError(f"a match of channel {self.name} has a longer delay now; subscribe again")
         # A match that was declared since had no events before.
         groups = self._matches()
         for partition, matches in groups.items():
@@ -189,6 +205,7 @@ class Follower:
                 cursor=self.cursor(),
                 recovered=recovered,
                 view=self.view.told(),
+                delay_s=self._feed.delay_s,
             )
         ]
 
@@ -231,7 +248,7 @@ class Follower:
         if not all(ring.covers(m, self._upto[m]) for m in matches):
             return float("inf")
         following = [record.appended_ms for m in matches for record in ring.after(m, self._upto[m], 1)]
-        return (ring.newest_ms - min(following, default=ring.newest_ms)) / 1000
+        return (ring.newest_ms - min(following, default=ring.newest_ms)) / 1000 - self._feed.delay_s
 
     def _stand_in(self, partition: int, matches: list[str]) -> None:
         """Of a match that is far behind, the critical events and the state that the others led to."""
@@ -291,9 +308,8 @@ class Follower:
             if self._upto[match_id] < flushed:
                 if not self._feed.ring.covers(match_id, self._upto[match_id]):
                     return None
-                limit = self._feed.limits.page_events + 1
-                records = self._feed.ring.after(match_id, self._upto[match_id], limit)
-                if len(records) == limit:
+                records = self._feed.ring.before(match_id, self._upto[match_id], flushed)
+                if len(records) > self._feed.limits.page_events:
                     return None
                 parts.append(held(records, self.view))
         return [e for e in merge(*parts) if e.offset <= flushed]

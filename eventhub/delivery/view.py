@@ -15,9 +15,13 @@ class View(NamedTuple):
     lanes: frozenset[str] | None = None
     types: frozenset[str] | None = None
 
-    def passes(self, kind: str) -> bool:
-        """Whether an event of this kind (`c:goal`: lane letter, colon, type) is wanted."""
-        return self.wants(LANES.get(kind[:1], "normal"), kind[2:])
+    def passes(self, kind: str, revises: str = "") -> bool:
+        """Whether an event of this kind (`c:goal`: lane letter, colon, type) is wanted.
+
+        Also when only one of the kinds in `revises` is: who was shown a goal is told that it was none.
+        """
+        kinds = [kind, *revises.split(",")] if revises else [kind]
+        return any(self.wants(LANES.get(one[:1], "normal"), one[2:]) for one in kinds)
 
     def wants(self, lane: str, event_type: str) -> bool:
         """Whether an event of this lane and type is wanted."""

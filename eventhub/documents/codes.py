@@ -39,6 +39,10 @@ NARROWED: tuple[Code, ...] = (
     Code("epoch_changed", MalformedError, "The log was begun anew since this cursor; start without one."),
     Code("channel_not_allowed", ForbiddenError, "The token's claim `channels` does not name this channel or match."),
     Code("unknown_channel", NotFoundError, "No channel of the stream has this name."),
+    Code("delayed", UnavailableError, "A match of the channel is shown later than before; subscribe again."),
+    Code(
+        "unknown_delay", RejectedError, "A match cannot be declared with this delay; the operator lists those it can."
+    ),
     Code("already_subscribed", LimitError, "The stream has this channel already; unsubscribe first."),
     Code("revision", ConflictError, "Somebody changed the mode meanwhile; look at it again, then say what to replace."),
     Code("spool_full", UnavailableError, "Kafka does not answer and the node's spool is full; send it again later."),

@@ -108,6 +108,7 @@ MESSAGES: tuple[Message, ...] = (
         **_of(MATCH, CURSOR),
         recovered=True,
         view={"lanes": ["critical", "normal"], "types": None},
+        delay_s=0,
     ),
     _node(frames.State, type="state", **_of(MATCH, CURSOR), state=SHEET),
     _node(frames.StreamEvent, type="event", **_of(MATCH, LATER), event=GOAL),

@@ -21,6 +21,8 @@ class Limits(NamedTuple):
     max_depth: int
     ack_timeout_s: float
     max_pending_bytes: int = 64 << 20
+    match_delays_s: tuple[float, ...] = ()
+    """The delays that a match may be declared with."""
 
 
 class Node(NamedTuple):

@@ -56,6 +56,7 @@ def row(consumed: Any) -> Row | None:
         body=body,
         flawed_bytes=value if flaw else None,
         flaw=flaw,
+        revises=tags.revises.decode().split(",") if tags.revises else None,
     )
 
 

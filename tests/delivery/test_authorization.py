@@ -18,6 +18,7 @@ from eventhub import web
 from eventhub.auth import Principal
 from eventhub.delivery import Delivery
 from eventhub.delivery.connection import Connection
+from eventhub.delivery.subscriptions import Subscriptions
 from tests.delivery.conftest import MakeWorld
 from tests.delivery.memory import match
 from tests.delivery.world import SMALL, Client, World, until
@@ -160,24 +161,24 @@ def nothing(*_: object) -> None:
 
 
 def only_followers(original: Any) -> Any:
-    """A refresh that looks only at what is subscribed, and not at what is under way."""
+    """Looks only at what is subscribed, and not at what is under way."""
 
-    def refresh(self: Connection, command: Any, known: Principal) -> None:
+    def restrict(self: Subscriptions) -> None:
         catching, self._catching = self._catching, {}
         try:
-            original(self, command, known)
+            original(self)
         finally:
             self._catching = catching
 
-    return refresh
+    return restrict
 
 
 @pytest.mark.parametrize(
     ("scenario", "place", "name", "mutant"),
     [
         (only_what_the_token_names, Principal, "may_read", everything),
-        (a_new_token_ends_what_it_does_not_name, Connection, "_leave", nothing),
-        (a_subscription_under_way_ends_too, Connection, "_refresh", only_followers(Connection._refresh)),
+        (a_new_token_ends_what_it_does_not_name, Subscriptions, "restrict", nothing),
+        (a_subscription_under_way_ends_too, Subscriptions, "restrict", only_followers(Subscriptions.restrict)),
         (reads_are_for_what_the_token_names, Principal, "may_read", everything),
         (whoever_is_revoked_is_closed_for_good_and_nobody_else, Connection, "recheck", nothing),
         (
@@ -222,3 +223,30 @@ async def test_nobody_reads_another_tenants_stream_by_guessing(world: World) -> 
         assert {code for _, code in refusals(client)} == {"channel_not_allowed"}
         client.stop()
     assert wrong > 8000
+
+
+async def a_plan_that_changes_moves_whoever_is_connected(make_world: MakeWorld) -> None:
+    world = make_world(replace(SMALL, plan_delays_s={"free": 0.2, "pro": 0}))
+    await world.start()
+    client, other = world.client("good-ann@pro"), world.client("good-bob@pro")
+    for one in (client, other):
+        one.subscribe("match:m0")
+    await until(lambda: client.of_type("subscribed") != [])
+    world.delivery.recheck("good-ann")
+    world.plans = {"good-ann": "free", "good-bob": "free"}
+    assert client.closed is None
+    world.delivery.recheck("good-ann")
+    await until(lambda: client.closed is not None, "the client to be sent away", 2)
+    assert client.closed == (3009, "delayed") and other.closed is None
+
+
+async def test_a_plan_that_changes_moves_whoever_is_connected(make_world: MakeWorld) -> None:
+    await a_plan_that_changes_moves_whoever_is_connected(make_world)
+
+
+async def test_mutant_a_plan_that_is_the_one_of_the_token(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "_still", lambda self, principal: principal)
+    with pytest.raises(AssertionError):
+        await a_plan_that_changes_moves_whoever_is_connected(make_world)

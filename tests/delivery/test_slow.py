@@ -204,7 +204,7 @@ async def test_a_slow_client_gets_the_latest_of_bulk_and_is_told_what_was_left_o
         assert client.connection.outbox.queued_bytes <= 4_000
         client.take()
         crowd(rng, world.log, 30, matches)
-        await until(lambda: client.connection._followers[channel].live, "the client to be live again")
+        await until(lambda: client.connection.subscriptions._followers[channel].live, "the client to be live again")
     goals = [world.log.append(m, "c:goal") for m in matches]
     names = {f"{goal.partition}-{goal.offset}" for goal in goals}
     await until(lambda: names <= set(client.ids))
@@ -217,7 +217,7 @@ async def test_a_client_that_is_a_little_behind_gets_everything(make_world: Make
     world = make_world(replace(TIGHT, conflate_after_s=3))
     client = await watching(world)
     await stalls_amid(world, client, random.Random(6))
-    assert not client.connection._followers["match:m0"].live
+    assert not client.connection.subscriptions._followers["match:m0"].live
     client.take()
     due = [f"0-{record.offset}" for record in world.log.of("m0")]
     await until(lambda: len(client.ids) == len(due))

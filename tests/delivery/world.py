@@ -112,6 +112,8 @@ class World:
             limits=limits,
             jitter=lambda: 0.5,
         )
+        self.plans: dict[str, str] = {}
+        """By user, where it is another than the token's."""
         self.revoked: set[str] = set()
         """Users that may no longer."""
         self.declared_elsewhere: dict[str, Match] = {}
@@ -123,9 +125,10 @@ class World:
         self._clients: list[Client] = []
         self._task: asyncio.Task[None] | None = None
 
-    def _still(self, principal: Principal) -> None:
+    def _still(self, principal: Principal) -> Principal:
         if principal.user in self.revoked:
             raise UnauthorizedError("this login was ended")
+        return principal._replace(plan=self.plans.get(principal.user, principal.plan))
 
     async def _catch_up_registry(self) -> None:
         self.asked += 1
