@@ -31,6 +31,8 @@ from eventhub.errors import (
 
 log = structlog.get_logger(__name__)
 DRAIN_CODE = 3001
+STRANGER_BYTES = 16_384
+"""A message before `connect` was answered: a token and little else."""
 
 
 def _now() -> datetime:
@@ -116,8 +118,9 @@ class Connection:
     def handle(self, text: str | bytes) -> None:
         """Take a frame of the client: one command a line. Answers go to the outbox; never waits, never raises."""
         lines = (text.encode() if isinstance(text, str) else text).split(b"\n")
-        if sum(map(len, lines)) > self._limits.message_bytes:
-            return self.refuse(TooLargeError(f"a message has at most {self._limits.message_bytes} bytes"))
+        most = self._limits.message_bytes if self._principal else min(STRANGER_BYTES, self._limits.message_bytes)
+        if sum(map(len, lines)) > most:
+            return self.refuse(TooLargeError(f"a message has at most {most} bytes"))
         for line in lines:
             if self.outbox.closed:
                 return None
