@@ -76,7 +76,7 @@ class Desk:
     async def set_password(self, user: str, password: str, now: datetime) -> None:
         """Change a password, and end every login of the user. Raises NotFoundError, RejectedError."""
         hashed = await self._verifier.hash(_strong(password))
-        await self._known(user)
+        await self._store.check_exists(user)
         await self._store.set_password(user, hashed)
         await self._store.end_all(user, now)
         await self._word.give(auth.record_not_before(user, now))

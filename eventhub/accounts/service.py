@@ -83,6 +83,7 @@ class Service:
         One that was used up before ends its family: every node knows before this raises.
         """
         self._unavailable()
+        _check_shape(token)
         now, salt = self._now(), auth.new_salt()
         offer = Offer(auth.digest(token), salt, auth.digest(auth.following(token, salt)), now, now + auth.REFRESH_LIFE)
         turn = await self._store.rotate(offer)
@@ -102,6 +103,8 @@ class Service:
 
         A token that is none is no error: what it was to end has ended.
         """
+        if not auth.may_be_refresh_token(token):
+            return
         family = await self._store.end(auth.digest(token), self._now())
         if family is not None:
             await self._tell([family])
@@ -144,3 +147,8 @@ class Service:
         plan = self._accounts.plan(family.user) or "free"
         access = self._tokens.sign(family.user, plan, now, session=family.id)
         return Granted(access, now + auth.TOKEN_LIFE, token, ends_at)
+
+
+def _check_shape(token: str) -> None:
+    if not auth.may_be_refresh_token(token):
+        raise UnauthorizedError("this is no refresh token; log in again")

@@ -18,7 +18,7 @@ from eventhub.auth.issuers import Issuers
 from eventhub.auth.keys import KEY_PREFIX, SOURCES, Key, Keys, bearer, new_key, record_key
 from eventhub.auth.passwords import Passwords
 from eventhub.auth.principal import Principal
-from eventhub.auth.refresh import digest, following, new_refresh_token, new_salt
+from eventhub.auth.refresh import digest, following, may_be_refresh_token, new_refresh_token, new_salt
 from eventhub.auth.tokens import ISSUER, TOKEN_LIFE, Tokens, load_tokens, new_session
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "digest",
     "following",
     "load_tokens",
+    "may_be_refresh_token",
     "new_key",
     "new_refresh_token",
     "new_salt",

@@ -10,13 +10,17 @@ import hmac
 import secrets
 
 PREFIX = "ehr_"
-MOST = 100
-"""Characters of a refresh token, and some."""
+LENGTH = len(PREFIX) + 43
 
 
 def new_refresh_token() -> str:
     """A fresh one."""
     return _told(secrets.token_bytes(32))
+
+
+def may_be_refresh_token(text: str) -> bool:
+    """Whether it looks like one; what does not is not asked for."""
+    return text.startswith(PREFIX) and len(text) == LENGTH and text.isascii()
 
 
 def new_salt() -> bytes:
