@@ -67,6 +67,8 @@ class Service:
             self._of_user.take(user, loop.time())
             stored = await self._store.password_hash(user)
         if not await self._verifier.verify(stored, password) or stored is None:
+            if stored is not None:  # else it may be a password that was typed into the wrong field
+                log.info("login refused", user=user, address=address)
             raise UnauthorizedError("the user or the password is wrong")
         if self._accounts.disabled(user):
             raise UnauthorizedError("the account is disabled; ask the operators")
@@ -75,6 +77,7 @@ class Service:
         family, token, now = Family(auth.new_session(), user), auth.new_refresh_token(), self._now()
         ends_at = now + auth.REFRESH_LIFE
         await self._store.begin(family, auth.digest(token), ends_at)
+        log.info("login", user=user, family=family.id, address=address)
         return self._granted(family, token, ends_at, now)
 
     async def refresh(self, token: str) -> Granted:
@@ -108,6 +111,7 @@ class Service:
         family = await self._store.end(auth.digest(token), self._now())
         if family is not None:
             await self._tell([family])
+            log.info("logout", user=family.user, family=family.id)
 
     def jwks(self) -> dict[str, object]:
         """The public keys of the platform's tokens."""

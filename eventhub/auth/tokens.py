@@ -22,6 +22,8 @@ from eventhub.errors import ConfigError, UnauthorizedError
 
 TOKEN_LIFE = timedelta(minutes=15)
 LEEWAY = timedelta(seconds=5)
+LONGEST = timedelta(hours=24)
+"""Whoever else holds the key may sign for longer than we do, but not for ever."""
 ISSUER = "eventhub"
 ALGORITHM = "EdDSA"
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----[A-Za-z0-9+/=\s]*-----END [A-Z ]+-----")
@@ -60,7 +62,7 @@ class Tokens:
         if key is None:
             raise UnauthorizedError("the token is not valid: its key (kid) is not one of this platform; get a new one")
         claims, _ = proved(token, key, ALGORITHM)
-        if claims.iss != ISSUER or not claims.sid:
+        if claims.iss != ISSUER or not claims.sid or claims.exp - claims.iat > LONGEST.total_seconds():
             raise UnauthorizedError("the token is not valid: it is not for this platform; get a new one")
         return claims.principal(user=claims.sub, plan=claims.plan, ours=True)
 
