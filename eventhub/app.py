@@ -173,6 +173,7 @@ async def node(
             connections=settings.delivery.connections,
             connections_per_address=settings.delivery.connections_per_address,
             connections_per_user=settings.delivery.connections_per_user,
+            reconnects_per_s=settings.delivery.reconnects_per_s,
             trusted_proxies=tuple(settings.http.trusted_proxies),
             allowed_origins=tuple(settings.http.allowed_origins),
             plan_delays_s=settings.delivery.plan_delays_s,

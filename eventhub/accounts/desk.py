@@ -54,14 +54,16 @@ class Desk:
         await self._known(user)
         await self._word.give(auth.record_plan(user, plan))
 
-    async def disable(self, user: str, now: datetime) -> bool:
+    async def disable(self, user: str, now: datetime, *, unknown: bool = False) -> bool:
         """Close an account: every node knows before this returns, and ends its connections.
 
         False when Postgres could not be asked whether there is such a user; the account is closed all the same.
+        Raises NotFoundError when there is none, unless `unknown` says that this does not matter.
         """
+        found = True
         try:
-            await self._known(user)
-            found = True
+            if not unknown:
+                await self._known(user)
         except UnavailableError:
             found = False
         await self._word.give(auth.record_disabled(user, True), auth.record_not_before(user, now))

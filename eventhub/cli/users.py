@@ -68,15 +68,17 @@ def plan(name: str, plan: str, *, data_dir: DataDir = None, config: ConfigFile =
     say(printable(f"{name} has the plan {plan}"))
 
 
-def disable(name: str, *, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+def disable(name: str, *, unknown: bool = False, data_dir: DataDir = None, config: ConfigFile = None) -> None:
     """Close an account, everywhere and at once.
 
     Parameters
     ----------
     name
         Whose; of an issuer outside ISSUER|SUB.
+    unknown
+        Also a name that no user has, such as one that `token create` was given.
     """
-    found = _at_desk(data_dir, config, lambda desk: desk.disable(name, datetime.now(UTC)))
+    found = _at_desk(data_dir, config, lambda desk: desk.disable(name, datetime.now(UTC), unknown=unknown))
     unsure = "" if found else "; PostgreSQL does not answer, so whether there is such a user was not checked"
     say(printable(f"{name} is disabled{unsure}"))
 

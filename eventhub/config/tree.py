@@ -238,8 +238,9 @@ class Delivery(Section):
     match_delays_s: Delays = Field(
         default=(), description="Delays, in seconds, that a match may be declared with; the larger of both holds."
     )
-    drain_s: Seconds = Field(
-        default=5.0, description="Seconds over which a node that ends spreads its clients' reconnects."
+    drain_s: Seconds = Field(default=5.0, description="Seconds within which a node that ends sends its clients away.")
+    reconnects_per_s: Count = Field(
+        default=500, description="How many clients a second of a node that ends are told to come to the others."
     )
 
 

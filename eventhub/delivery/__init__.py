@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -25,6 +26,7 @@ from eventhub.delivery.past import Past
 from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds, Still
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
+from eventhub.delivery.shared import Kept, Shared
 from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.socket import stream_route
 from eventhub.delivery.sse import events_route
@@ -63,6 +65,7 @@ class Delivery:
         ring = Ring(limits.ring_bytes, log.partition_of)
         sheets = Sheets(log, registry)
         hub = Hub(log, registry, channels, lambda match_id: sheets.of(match_id).body, window_s=limits.window_s)
+        pages: Shared[Any] = Shared(limits.shared_pages_bytes, limits.fetches)
         self.notices = Notices(self._tell)
         self._tiers = tiers = Tiers(limits.plan_delays_s, limits.match_delays_s)
         self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut, tiers.take)
@@ -73,7 +76,8 @@ class Delivery:
             ring=ring,
             sheets=sheets,
             hub=hub,
-            past=Past(log, history, ring, hub),
+            past=Past(log, history, ring, hub, pages),
+            frames=Kept(limits.shared_frames_bytes),
             check=check,
             still=still,
             backlog=Backlog(limits.backlog_bytes),
@@ -102,7 +106,7 @@ class Delivery:
                 window_s=limits.window_s,
                 delay_s=delay_s,
             )
-            past = Past(log, history, ring, behind)
+            past = Past(log, history, ring, behind, pages)
             return replace(self._feed, hub=behind, sheets=late, past=past, delay_s=delay_s)
 
         tiers.build(self._feed, delayed)
@@ -147,12 +151,19 @@ class Delivery:
         await self.tail.run()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new clients, and send the ones here away, spread over `timeout_s` seconds."""
+        """Take no new clients, and send the ones here away, spread over `timeout_s` seconds.
+
+        They come back no faster than `reconnects_per_s`: who would be too early is told to wait for longer.
+        """
         self._draining = True
         leaving = list(self._connections)
+        every_s = timeout_s / 2 / max(len(leaving), 1)
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         for number, connection in enumerate(leaving):
-            await asyncio.sleep(timeout_s / 2 / len(leaving) if number else 0)
-            connection.send_away(DRAIN_CODE, "draining")
+            await asyncio.sleep(max(began_s + number * every_s - clock(), 0))
+            in_s = max(number / self._limits.reconnects_per_s - (clock() - began_s), 0)
+            connection.send_away(DRAIN_CODE, "draining", in_s=in_s)
         try:
             async with asyncio.timeout(timeout_s / 2):
                 while self._connections:

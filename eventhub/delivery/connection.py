@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 DRAIN_CODE = 3001
 STRANGER_BYTES = 16_384
 """A message before `connect` was answered: a token and little else."""
+AWAY_S = 1.0
+"""Those who are sent away at the same moment come back spread over so many seconds."""
 
 
 def _now() -> datetime:
@@ -139,9 +141,9 @@ class Connection:
         last = [Frame([messages.refusal(command_id, error)])]
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
-    def send_away(self, code: int, reason: str) -> None:
-        """Ask the client to reconnect after the cursors of what it was sent, and close."""
-        in_ms = round(self._feed.jitter() * 1000)
+    def send_away(self, code: int, reason: str, *, in_s: float = 0) -> None:
+        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or a bit later; close."""
+        in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
         last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
         self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.doors import Doors
+from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
 from eventhub.delivery.ports import CatchUp, Check, Log, Still
 from eventhub.delivery.ring import Ring
+from eventhub.delivery.shared import Kept
 from eventhub.delivery.sheets import Sheets
 
 
@@ -34,6 +36,11 @@ class Limits:
     """A client that is so far behind gets the state of a match in place of what led to it."""
     message_bytes: int = 65_536
     page_events: int = 500
+    shared_pages_bytes: int = 67_108_864
+    """How much of what was fetched for some is kept for others who resume."""
+    shared_frames_bytes: int = 33_554_432
+    fetches: int = 4
+    """How many pages are fetched at once, whoever waits for them."""
     ping_s: float = 25
     auth_deadline_s: float = 10
     close_timeout_s: float = 5
@@ -53,6 +60,8 @@ class Limits:
     handshakes_per_s: float = 20
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
+    reconnects_per_s: float = 500
+    """How fast the clients of a node that drains come to the others."""
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     """Of web pages that may open the stream, beside the node's own."""
@@ -90,6 +99,8 @@ class Feed:
     sheets: Sheets
     hub: Hub
     past: Past
+    frames: Kept[list[tuple[Frame, int]]]
+    """What was sent to some who resumed, for others who resume: frames, each with how many events it has."""
     check: Check
     still: Still
     backlog: Backlog

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from heapq import merge
 
-from eventhub.delivery import messages, slow
+from eventhub.delivery import emission, messages, slow
 from eventhub.delivery.channels import MATCH, Name
-from eventhub.delivery.cursor import Cursor, bad_cursor, pairs, parse
+from eventhub.delivery.cursor import Cursor, bad_cursor, parse
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Id, Wanted
@@ -34,7 +34,7 @@ class Follower:
     """One channel of one connection: first catching up, then `live`. `behind` is told when it falls behind again."""
 
     __slots__ = (
-        "_answered", "_behind", "_buffer", "_feed", "_floor", "_head", "_id", "_outbox", "_prefix", "_resets", "_slow",
+        "_answered", "_behind", "_buffer", "_feed", "_floor", "_head", "_id", "_outbox", "_resets", "_slow",
         "_start", "_upto", "live", "name", "view",
     )  # fmt: skip
 
@@ -58,7 +58,6 @@ class Follower:
         self._head: list[bytes] = []
         self._answered = False
         self._resets = 0
-        self._prefix = messages.prefix(str(name), feed.source.epoch)
         self._start: dict[str, int] = {}
         self._upto: dict[str, int] = {}
         self._buffer: dict[str, list[Entry]] = {}
@@ -283,7 +282,9 @@ class Follower:
         flushed = self._feed.hub.flushed(self.name, self.view, partition)
         entries = self._take(matches, min(flushed, min(self._upto[m] for m in matches)))
         if conflate:
-            entries = self._conflate(partition, entries)
+            left = slow.conflate(entries)
+            self._head += self._told(partition, left.skipped)
+            entries = left.entries
         sent = 0
         for run in messages.pieces([entry.value for entry in entries], self._feed.limits.queue_bytes // 4):
             self._emit(partition, entries[sent : sent + len(run)])
@@ -314,32 +315,24 @@ class Follower:
                 parts.append(held(records, self.view))
         return [e for e in merge(*parts) if e.offset <= flushed]
 
-    def _conflate(self, partition: int, entries: list[Entry]) -> list[Entry]:
-        left = slow.conflate(entries)
-        self._head += self._told(partition, left.skipped)
-        return left.entries
-
     def _told(self, partition: int, skipped: list[Skipped]) -> list[bytes]:
-        """What was left out, for the client."""
-        epoch, channel = self._feed.source.epoch, str(self.name)
-
-        def cursor(offset: int) -> str:
-            return str(Cursor(epoch, {**self._floor, partition: offset}))
-
-        return [messages.skipped(channel, one.lane, one.events, cursor(one.first), cursor(one.last)) for one in skipped]
+        return emission.told(self.name, self._feed.source.epoch, self._floor, partition, skipped)
 
     def _emit(self, partition: int, entries: list[Entry]) -> None:
         """Send events with a cursor each; the floor follows frame by frame, for a refused frame was not sent."""
-        sent = 0
-        for piece in messages.pieces([self._message(partition, entry) for entry in entries]):
-            if not self._outbox.put(Frame([*self._head, *piece])):
+        if self._head and entries:
+            first, entries = entries[: emission.WITH_ANSWER], entries[emission.WITH_ANSWER :]
+            self._head += emission.lines(self.name, self._feed.source.epoch, self._floor, partition, first)
+            self._send_head()
+            if self._head:
                 return
-            self._head, self._answered = [], True
-            sent += len(piece)
+            self._floor[partition] = first[-1].offset
+        sent = 0
+        for frame, events in emission.frames(self._feed, self.name, self._floor, partition, entries):
+            if not self._outbox.put(frame):
+                return
+            sent += events
             self._floor[partition] = entries[sent - 1].offset
-
-    def _message(self, partition: int, entry: Entry) -> bytes:
-        return messages.event(self._prefix, pairs({**self._floor, partition: entry.offset}), entry.value)
 
     def _send_head(self) -> None:
         if self._head and self._outbox.put(Frame(self._head)):

@@ -53,6 +53,7 @@ async def test_users_are_made_listed_and_closed(command: Command) -> None:
     assert (shown["name"], shown["plan"], shown["disabled"]) == ("ann", "silver", True)
     missing = command("disable", "bob")
     assert missing.returncode == 65 and "users list" in missing.stderr
+    assert command("disable", "bob", "--unknown").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Where a token may come from, and what a client without one gets: nothing (security checklist, 3 and 4)."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -8,12 +9,15 @@ from typing import Any
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from eventhub import web
+from eventhub.auth import Principal
 from eventhub.delivery import connection as connection_of
+from eventhub.delivery.door import Door
 from eventhub.server import Listener, bind
 from tests.delivery.conftest import MakeWorld
 from tests.delivery.world import SMALL, World, until
@@ -91,6 +95,24 @@ async def who_does_not_say_who_it_is_gets_nothing(world: World) -> None:
 
 async def test_who_does_not_say_who_it_is_gets_nothing(make_world: MakeWorld) -> None:
     await who_does_not_say_who_it_is_gets_nothing(make_world(replace(SMALL, auth_deadline_s=0.1)))
+
+
+async def test_mutant_a_deadline_that_never_comes(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_of.Connection, "_unconnected", lambda _: None)
+    with pytest.raises((AssertionError, TimeoutError)):
+        async with asyncio.timeout(2):
+            await who_does_not_say_who_it_is_gets_nothing(make_world(replace(SMALL, auth_deadline_s=0.1)))
+
+
+async def test_mutant_a_door_that_reads_the_url(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(self: Door, request: HTTPConnection) -> Principal | None:
+        token = request.query_params.get("token")
+        return None if token is None else self.check(token)
+
+    monkeypatch.setattr(Door, "named", named)
+    with pytest.raises((AssertionError, TimeoutError)):
+        async with asyncio.timeout(2):
+            await test_a_token_in_the_url_or_a_cookie_is_none(make_world, AMBIENT[0])
 
 
 async def a_stranger_may_send_little(world: World) -> None:

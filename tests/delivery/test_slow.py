@@ -42,6 +42,18 @@ class Wire:
         self.aborted = True
 
 
+class Takes(Wire):
+    """Has taken a byte each time that it is looked at, so many times, and then no more."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.looks, self._times = 0, times
+
+    def waiting_bytes(self) -> int:
+        self.looks += 1
+        return 1000 - min(self.looks, self._times + 1)
+
+
 def made(limit_bytes: int = 100, backlog: Backlog | None = None, stuck_s: float = 60) -> tuple[Outbox, list[str]]:
     told: list[str] = []
     outbox = Outbox(
@@ -102,16 +114,12 @@ async def test_all_clients_together_have_a_bound_and_each_may_have_one_frame() -
 
 
 async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is_not() -> None:
-    outbox, told = made(stuck_s=0.02)
-    wire = Wire()
-    wire.held_bytes = 1000
+    outbox, told = made(stuck_s=0.005)
+    wire = Takes(4)
     outbox.attach(wire)
     outbox.pause()
-    for _ in range(4):
-        wire.held_bytes -= 1
-        await asyncio.sleep(0.021)
-    assert told == []
     await until(lambda: told == ["stuck"])
+    assert wire.looks == 1 + 4 + 1, "it was looked at once, then while it took something, and once when it had not"
     outbox.finish([], 3008, "slow", timeout_s=0.01)
     await until(lambda: wire.aborted)
     outbox.gone()
