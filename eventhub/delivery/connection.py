@@ -142,7 +142,7 @@ class Connection:
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
     def send_away(self, code: int, reason: str, *, in_s: float = 0) -> None:
-        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or a bit later; close."""
+        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or later; close."""
         in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
         last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
         self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
