@@ -10,7 +10,7 @@ from eventhub.errors import UnavailableError
 
 THREADS = 2
 QUEUE = 32
-"""Logins that may wait or be under way; at 50 ms each, who waits last waits for a second."""
+"""Logins that may wait or be under way; at 60 ms each, two at once, who waits last waits for a second."""
 T = TypeVar("T")
 
 
