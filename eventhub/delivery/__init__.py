@@ -198,6 +198,8 @@ class Delivery:
     def _enter(self, principal: Principal | None, address: str = "") -> Connection:
         feed = self._opened()
         if principal is not None:
+            # It may have been revoked while the registry was asked, when it was not among those that are rechecked.
+            principal = feed.still(principal)
             feed.doors.name(principal.user)
         connection = Connection(feed, principal, address=address, on_end=self._leave)
         self._connections.add(connection)

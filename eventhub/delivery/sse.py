@@ -123,8 +123,6 @@ def events_route(door: Door, known: Known) -> Route:
             raise MalformedError("name one channel: ?channel=match:ID", pointer="/channel")
         principal.allow(channel)
         await known(channel)
-        # Whoever was revoked while the registry was asked is not among the connections that are looked through for it.
-        principal = door.check(bearer(request.headers.get("authorization")))
         if request.method == "HEAD":
             return Response(media_type=MEDIA_TYPE, headers=HEADERS)
         connection = door.enter(principal, address)

@@ -120,6 +120,25 @@ async def whoever_is_revoked_is_closed_for_good_and_nobody_else(world: World) ->
     assert ann.ids == [] and bob.closed is None and unnamed.closed is None
 
 
+async def whoever_is_revoked_on_the_way_in_is_refused(world: World) -> None:
+    """The registry is asked for a channel that is not known here, and meanwhile the login ends."""
+    world.asking.clear()
+    world.declared_elsewhere["m9"] = match("m9")
+    await world.start()
+    app = Starlette(routes=world.delivery.routes(), exception_handlers=web.handlers())
+    headers = {"Authorization": "Bearer good-ann"}
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://node", headers=headers) as http:
+        asking = asyncio.create_task(http.get("/v1/stream/sse?channel=match:m9"))
+        await until(lambda: world.asked == 1)
+        world.revoked = {"good-ann"}
+        world.delivery.recheck("good-ann")
+        world.asking.set()
+        async with asyncio.timeout(2):
+            answer = await asking
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    await until(lambda: world.delivery.connections == 0)
+
+
 async def a_token_from_outside_is_not_honoured_past_its_end(world: World) -> None:
     await world.start()
     ends = datetime.now(UTC) - timedelta(seconds=1)
@@ -142,6 +161,7 @@ SCENARIOS: dict[str, Scenario] = {
         a_subscription_under_way_ends_too,
         reads_are_for_what_the_token_names,
         whoever_is_revoked_is_closed_for_good_and_nobody_else,
+        whoever_is_revoked_on_the_way_in_is_refused,
         a_token_from_outside_is_not_honoured_past_its_end,
     )
 }
@@ -250,3 +270,9 @@ async def test_mutant_a_plan_that_is_the_one_of_the_token(
     monkeypatch.setattr(World, "_still", lambda self, principal: principal)
     with pytest.raises(AssertionError):
         await a_plan_that_changes_moves_whoever_is_connected(make_world)
+
+
+async def test_mutant_nobody_looks_again_on_the_way_in(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "_still", lambda self, principal: principal)
+    with pytest.raises((AssertionError, TimeoutError)):
+        await whoever_is_revoked_on_the_way_in_is_refused(make_world())
