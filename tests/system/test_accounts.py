@@ -13,7 +13,14 @@ from typing import Any
 import httpx2
 import psutil
 import websockets
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from eventhub.server import Listener, bind
+from tests.auth.scene import kid_of, signed, tokens_of
 from tests.conftest import join_on
 from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
@@ -95,6 +102,33 @@ async def closed_within_a_second(begun: float, *sockets: Socket) -> None:
         await until(lambda socket=socket: socket.code is not None, "the close", 10)  # type: ignore[misc]
         assert socket.code == 3500 and socket.of_type("error")[-1]["code"] == "unauthorized"
         assert socket.closed_at is not None and socket.closed_at - begun < AT_MOST_S
+
+
+async def test_a_node_takes_tokens_of_an_issuer_outside_and_closes_their_users_accounts(platform: Platform) -> None:
+    key = Ed25519PrivateKey.generate()
+
+    async def keys(_: Request) -> Response:
+        return JSONResponse(tokens_of(key).jwks())
+
+    bound = bind("127.0.0.1", 0, exact=True, setting="port")
+    async with Listener(Starlette(routes=[Route("/jwks", keys)]), bound) as at:
+        issuer = {"issuer": "https://id.example.com", "jwks_url": f"{at.url}/jwks", "audience": "watchers"}
+        platform.environ["EVENTHUB_AUTH__ISSUERS"] = json.dumps([issuer])
+        node = platform.node("one")
+        header, more = {"kid": kid_of(tokens_of(key))}, {"iss": issuer["issuer"], "aud": "watchers"}
+        good = signed(key, "EdDSA", header, **more)
+        wrong = signed(key, "EdDSA", header, **{**more, "aud": "others"})
+        async with running(node):
+
+            async def taken() -> bool:
+                return await get(node, good) == 200
+
+            await until(taken, "the issuer's keys", 20)
+            assert await get(node, wrong) == 401
+            socket = await Socket(node, good).open()
+            await command(platform, "users", "disable", "https://id.example.com|ann")
+            await closed_within_a_second(asyncio.get_running_loop().time(), socket)
+            assert await get(node, good) == 401
 
 
 async def test_a_login_that_ends_closes_its_sockets_on_every_node(platform: Platform) -> None:
