@@ -88,6 +88,7 @@ async def node(
         addresses.postgres,
         writer,
         now_mode,
+        copies=copies,
         postgres_is_lost=lambda: "postgres" in live.notices.causes,
         changed=lambda user: live.recheck(user),
     )

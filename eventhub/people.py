@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from starlette.routing import BaseRoute
@@ -44,12 +45,13 @@ def people(
     writer: kafka.Writer,
     now_mode: mode.Mode,
     *,
+    copies: Path,
     postgres_is_lost: Callable[[], bool],
     changed: Callable[[str], None],
 ) -> People:
     """All of it; nothing is opened yet. Raises ConfigError for keys that are none.
 
-    `changed` gets the name of each user of whose account something changed.
+    `copies` is the folder of what is kept for a restart; `changed` gets the name of each user whose account changed.
     """
 
     def unavailable() -> None:
@@ -62,7 +64,7 @@ def people(
 
     folded = auth.Accounts(changed)
     tokens = operations.tokens(settings)
-    issuers = auth.Issuers(settings.auth.issuers, settings.data_dir / "copies")
+    issuers = auth.Issuers(settings.auth.issuers, copies)
     access = auth.Access(
         tokens, folded, issuers, refresh_is_impossible=lambda: now_mode.read_only or postgres_is_lost()
     )
