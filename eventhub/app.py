@@ -34,6 +34,7 @@ from eventhub import (
     nodes,
     operations,
     page,
+    people,
     record,
     startup,
     storage,
@@ -42,6 +43,7 @@ from eventhub import (
     web,
 )
 from eventhub.config import Settings
+from eventhub.delivery.doors import Addresses
 
 COPIES = "copies"
 """The folder of the tables' local copies, in the data folder."""
@@ -81,7 +83,18 @@ async def node(
     the_log = kafka.Log(cluster, offsets, epoch=declared.epoch, partitioner=partitioner)
     keys, registry, known_ids = auth.Keys(), ingest.Registry(), ingest.Known()
     copies = settings.data_dir / COPIES
-    accounts = kafka.Table(cluster, topics.ACCOUNTS, 1, keys.fold, kept=copies / topics.ACCOUNTS)
+    who = people.people(
+        settings,
+        addresses.postgres,
+        writer,
+        now_mode,
+        copies=copies,
+        postgres_is_lost=lambda: "postgres" in live.notices.causes,
+        changed=lambda user: live.recheck(user),
+    )
+    accounts = kafka.Table(
+        cluster, topics.ACCOUNTS, 1, _each(keys.fold, who.folded.fold), kept=copies / topics.ACCOUNTS
+    )
     matches = kafka.Table(
         cluster, topics.REGISTRY, partitioner.partitions, registry.fold, kept=copies / topics.REGISTRY
     )
@@ -149,7 +162,8 @@ async def node(
         registry=registry,
         catch_up_registry=registry_caught_up,
         learn=known_ids.learn,
-        check=operations.tokens(settings).check,
+        check=who.access.check,
+        still=who.access.still,
         node=name,
         limits=delivery.Limits(
             tail_back_s=settings.delivery.tail_back_s,
@@ -187,7 +201,7 @@ async def node(
     told = nodes.Publisher(
         everybody, writer, known.status, key=nodes.key(name, settings.data_dir), version=__version__, now=operations.now
     )
-    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api]
+    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api, who]
 
     async def change_mode(wanted: mode.Wanted) -> mode.Setting:
         setting = await operations.change_mode(cluster, wanted, node=name)
@@ -227,8 +241,11 @@ async def node(
         start(lives.watch(offsets))
         start(told.run())
         start(letters.run())
+        start(who.issuers.follow())
+        start(who.service.sweep())
         pages = [*page.routes(_page_token(settings)), *documents.routes(__version__)]
-        outside = application([*ingest_routes, *live.routes(), *pages], now_mode)
+        address_of = Addresses(settings.http.trusted_proxies).of
+        outside = application([*ingest_routes, *live.routes(), *who.routes(address_of), *pages], now_mode)
         probes = health.routes(known, lambda: told.cluster(streams.FAMILIES, partitioner.partitions))
         seen = metrics.Sources(
             version=__version__,

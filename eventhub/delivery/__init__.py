@@ -23,7 +23,7 @@ from eventhub.delivery.notices import READ_ONLY, Notices
 from eventhub.delivery.origin import Origins
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
+from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds, Still
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.shared import Kept, Shared
@@ -53,6 +53,7 @@ class Delivery:
         catch_up_registry: CatchUp,
         check: Check,
         node: str,
+        still: Still = lambda principal: principal,
         learn: Learn = lambda _: None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
@@ -78,6 +79,7 @@ class Delivery:
             past=Past(log, history, ring, hub, pages),
             frames=Kept(limits.shared_frames_bytes),
             check=check,
+            still=still,
             backlog=Backlog(limits.backlog_bytes),
             beats=Beats(limits.ping_s * BEAT),
             doors=Doors(
@@ -177,6 +179,12 @@ class Delivery:
             connection.send_away(DRAIN_CODE, "closing")
         self._tiers.close()
 
+    def recheck(self, user: str) -> None:
+        """Something of this user's account has changed: end the connections that may not go on."""
+        for connection in list(self._connections):
+            if connection.user == user:
+                connection.recheck()
+
     def _opened(self) -> Feed:
         if not self._open:
             raise UnavailableError("the node has not reached the log yet", retry_after_s=self._limits.retry_after_s)
@@ -190,6 +198,8 @@ class Delivery:
     def _enter(self, principal: Principal | None, address: str = "") -> Connection:
         feed = self._opened()
         if principal is not None:
+            # It may have been revoked while the registry was asked, when it was not among those that are rechecked.
+            principal = feed.still(principal)
             feed.doors.name(principal.user)
         connection = Connection(feed, principal, address=address, on_end=self._leave)
         self._connections.add(connection)

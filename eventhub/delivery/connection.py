@@ -26,10 +26,13 @@ from eventhub.errors import (
     MalformedError,
     TooLargeError,
     UnauthorizedError,
+    UnavailableError,
 )
 
 log = structlog.get_logger(__name__)
 DRAIN_CODE = 3001
+STRANGER_BYTES = 16_384
+"""A message before `connect` was answered: a token and little else."""
 AWAY_S = 1.0
 """Those who are sent away at the same moment come back spread over so many seconds."""
 
@@ -79,9 +82,19 @@ class Connection:
         self.connected = self._ended = False
 
     @property
+    def user(self) -> str | None:
+        """Whom it serves; None before that is known."""
+        return None if self._principal is None else self._principal.user
+
+    @property
     def plan(self) -> str:
-        """The plan that the token names; empty before there is one."""
+        """The plan that the user has; empty before there is one."""
         return "" if self._principal is None else self._principal.plan
+
+    def allow(self, channel: str) -> None:
+        """Raises ForbiddenError for a channel that the token may not read."""
+        if self._principal is not None:
+            self._principal.allow(channel)
 
     def open(self) -> None:
         """Start its clocks: the deadline for `connect`, then heartbeats."""
@@ -107,8 +120,9 @@ class Connection:
     def handle(self, text: str | bytes) -> None:
         """Take a frame of the client: one command a line. Answers go to the outbox; never waits, never raises."""
         lines = (text.encode() if isinstance(text, str) else text).split(b"\n")
-        if sum(map(len, lines)) > self._limits.message_bytes:
-            return self.refuse(TooLargeError(f"a message has at most {self._limits.message_bytes} bytes"))
+        most = self._limits.message_bytes if self._principal else min(STRANGER_BYTES, self._limits.message_bytes)
+        if sum(map(len, lines)) > most:
+            return self.refuse(TooLargeError(f"a message has at most {most} bytes"))
         for line in lines:
             if self.outbox.closed:
                 return None
@@ -128,7 +142,7 @@ class Connection:
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
     def send_away(self, code: int, reason: str, *, in_s: float = 0) -> None:
-        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or a bit more; close."""
+        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or later; close."""
         in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
         last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
         self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
@@ -216,8 +230,19 @@ class Connection:
         return None
 
     def recheck(self) -> None:
-        """The user's plan may have changed: what is followed with another delay than it has now begins anew."""
-        if not self.subscriptions.in_time():
+        """The token or the account has changed: what was revoked ends for good, and another delay begins anew."""
+        if self._principal is None:
+            return
+        try:
+            self._principal = self._feed.still(self._principal)
+            self.subscriptions.restrict()
+            in_time = self.subscriptions.in_time()
+        except UnauthorizedError as error:
+            self.refuse(error)
+            return
+        except UnavailableError:
+            in_time = False
+        if not in_time:
             self.send_away(MOVED_CODE, "delayed")
 
     def _subscribe(self, command: Subscribe) -> None:
@@ -248,8 +273,8 @@ class Connection:
 
     def _beat(self) -> None:
         principal = self._principal
-        ended = principal and principal.expires_at + timedelta(seconds=self._limits.token_grace_s) < self.now()
-        if ended:
+        grace_s = self._limits.token_grace_s if principal is None or principal.ours else 0
+        if principal and principal.expires_at + timedelta(seconds=grace_s) < self.now():
             return self.refuse(UnauthorizedError("the token has ended; connect with a new one, or `refresh` in time"))
         self._send(messages.heartbeat(self.now(), self.subscriptions.cursors()))
         return None

@@ -11,7 +11,7 @@ from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, Log
+from eventhub.delivery.ports import CatchUp, Check, Log, Still
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.shared import Kept
 from eventhub.delivery.sheets import Sheets
@@ -102,6 +102,7 @@ class Feed:
     frames: Kept[list[tuple[Frame, int]]]
     """What was sent to some who resumed, for others who resume: frames, each with how many events it has."""
     check: Check
+    still: Still
     backlog: Backlog
     beats: Beats
     doors: Doors

@@ -10,7 +10,19 @@ from eventhub.auth import Principal
 from eventhub.events import Match
 from eventhub.record import LogRecord, Seed
 
-__all__ = ["CatchUp", "Check", "History", "Log", "LogRecord", "Principal", "Registry", "Seed", "Seeds", "Stored"]
+__all__ = [
+    "CatchUp",
+    "Check",
+    "History",
+    "Log",
+    "LogRecord",
+    "Principal",
+    "Registry",
+    "Seed",
+    "Seeds",
+    "Still",
+    "Stored",
+]
 
 
 class Log(Protocol):
@@ -85,6 +97,9 @@ class Seeds(Protocol):
 
 Check = Callable[[str], Principal]
 """From access token to whom it names. Raises UnauthorizedError."""
+
+Still = Callable[[Principal], Principal]
+"""The principal as it is now, with the plan of now. Raises UnauthorizedError when it was revoked since."""
 
 CatchUp = Callable[[], Awaitable[None]]
 """Returns once the registry has every match that any node had declared when it was called. Raises UnavailableError."""

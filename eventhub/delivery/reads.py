@@ -13,7 +13,7 @@ from eventhub.auth import bearer
 from eventhub.delivery.cursor import Cursor, bad_cursor, parse
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.past import Entry
-from eventhub.delivery.ports import Registry
+from eventhub.delivery.ports import Principal, Registry
 from eventhub.delivery.view import ANY, View, view_of
 from eventhub.errors import MalformedError, NotFoundError
 from eventhub.events import Match, Status
@@ -39,7 +39,7 @@ class Reads:
 
     async def matches(self, request: Request) -> Response:
         """Sheets of the matches that fit `status`, `date` (UTC day of the start) and `competition`, by start."""
-        feed, plan = self._authorized(request)
+        feed, principal = self._authorized(request)
         status = request.query_params.get("status")
         if status is not None and status not in get_args(Status):
             raise MalformedError(
@@ -50,10 +50,11 @@ class Reads:
 
         def fits(match: Match) -> bool:
             on_day = day is None or match.starts_at.astimezone(UTC).date() == day
-            return on_day and (competition is None or match.competition == competition)
+            wanted = on_day and (competition is None or match.competition == competition)
+            return wanted and principal.may_read(f"match:{match.match_id}")
 
         found = sorted(filter(fits, self._registry.values()), key=lambda m: (m.starts_at, m.match_id))
-        sheets = [feed.tier(plan, m.delay_s).sheets.of(m.match_id) for m in found]
+        sheets = [feed.tier(principal.plan, m.delay_s).sheets.of(m.match_id) for m in found]
         bodies = [sheet.body for sheet in sheets if status is None or sheet.status == status]
         return Response(b'{"items":[%s]}' % b",".join(bodies), media_type=JSON)
 
@@ -81,19 +82,20 @@ class Reads:
         told = b"" if whole else b',"incomplete":true'
         return Response(b'{"items":[%s],"next_cursor":%s%s}' % (items, following, told), media_type=JSON)
 
-    def _authorized(self, request: Request) -> tuple[Feed, str]:
+    def _authorized(self, request: Request) -> tuple[Feed, Principal]:
         feed = self._feed_now()
-        return feed, feed.check(bearer(request.headers.get("authorization"))).plan
+        return feed, feed.check(bearer(request.headers.get("authorization")))
 
     async def _of_match(self, request: Request) -> tuple[Feed, str]:
         """The match that is asked for, and the feed whose horizon holds for it."""
-        feed, plan = self._authorized(request)
+        feed, principal = self._authorized(request)
         match_id: str = request.path_params["match_id"]
+        principal.allow(f"match:{match_id}")
         if match_id not in self._registry:
             await feed.catch_up_registry()
         if match_id not in self._registry:
             raise NotFoundError(f"there is no match {match_id[:80]!r}; it was not declared", code="unknown_match")
-        return feed.tier(plan, self._registry[match_id].delay_s), match_id
+        return feed.tier(principal.plan, self._registry[match_id].delay_s), match_id
 
 
 async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> tuple[list[Entry], bool]:

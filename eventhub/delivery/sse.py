@@ -121,6 +121,7 @@ def events_route(door: Door, known: Known) -> Route:
         channel = query.get("channel")
         if not channel or len(query.getlist("channel")) > 1:
             raise MalformedError("name one channel: ?channel=match:ID", pointer="/channel")
+        principal.allow(channel)
         await known(channel)
         if request.method == "HEAD":
             return Response(media_type=MEDIA_TYPE, headers=HEADERS)

@@ -20,7 +20,7 @@ from eventhub.delivery.messages import Id, Wanted
 from eventhub.delivery.outbox import Outbox
 from eventhub.delivery.resume import DelayedError, Follower
 from eventhub.delivery.view import View
-from eventhub.errors import EventhubError, LimitError, NotFoundError
+from eventhub.errors import EventhubError, ForbiddenError, LimitError, NotFoundError
 
 log = structlog.get_logger(__name__)
 SLOW_CODE = 3008
@@ -41,6 +41,9 @@ class Client(Protocol):
     def now(self) -> Callable[[], datetime]:
         """The wall clock."""
 
+    def allow(self, channel: str) -> None:
+        """Raises ForbiddenError for a channel that the client may not read."""
+
     def send_away(self, code: int, reason: str) -> None:
         """Ask to reconnect, and close."""
 
@@ -58,6 +61,7 @@ class Subscriptions:
     def follow(self, wanted: Wanted, view: View, command_id: Id) -> None:
         """Begin one; what is missing is fetched beside. Raises EventhubError for one that is refused at once."""
         channel = wanted.channel
+        self._client.allow(channel)
         if channel in self._followers or channel in self._catching:
             raise LimitError(f"channel {channel} is subscribed already; unsubscribe first", code="already_subscribed")
         try:
@@ -77,6 +81,15 @@ class Subscriptions:
             task.cancel()
         if follower is not None:
             follower.leave()
+
+    def restrict(self) -> None:
+        """End each that the client may not read any more, and tell it."""
+        for channel in dict.fromkeys([*self._followers, *self._catching]):
+            try:
+                self._client.allow(channel)
+            except ForbiddenError as error:
+                self.leave(channel)
+                self._client.outbox.put(Frame([messages.refusal(None, error, channel)]))
 
     def close(self) -> None:
         """End all of them."""

@@ -177,7 +177,10 @@ def match(match_id: str, home: str = "t1", away: str = "t2", competition: str = 
 
 
 def check(token: str) -> Principal:
+    """`good…` names a user; a plan may follow behind an @, then patterns of channels, each behind a bar."""
     if not token.startswith("good"):
         raise UnauthorizedError("the token is not valid")
-    user, _, plan = token.partition("@")
-    return Principal(user, plan or "free", datetime.now(UTC) + timedelta(minutes=15))
+    named, *patterns = token.split("|")
+    user, _, plan = named.partition("@")
+    channels = tuple(patterns) if patterns else None
+    return Principal(user, plan or "free", datetime.now(UTC) + timedelta(minutes=15), channels=channels)
