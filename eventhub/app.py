@@ -93,6 +93,8 @@ async def node(
         await kafka.begin_anew(cluster, declared, lost, node=name)
 
     # 1 ingest
+    late = ingest.Lateness()
+    gate = ingest.Gate(limits(settings), late_s=late.late_s)
     ingest_routes = ingest.routes(
         ingest.Node(
             name=name,
@@ -112,6 +114,7 @@ async def node(
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
             limits=limits(settings),
+            gate=gate,
             now=operations.now,
         )
     )
@@ -201,6 +204,7 @@ async def node(
         closing.push_async_callback(told.leave)
         # Entered last, so that on the way out the tasks end before what they work with is closed.
         start = await closing.enter_async_context(startup.tasks())
+        start(late.run())
         for table in (control, accounts, matches):
             start(table.run())
         await startup.gate(cluster, settings, start)
@@ -256,6 +260,10 @@ def limits(settings: Settings) -> ingest.Limits:
         max_items=settings.ingest.max_items,
         max_depth=settings.ingest.max_depth,
         ack_timeout_s=settings.ingest.ack_timeout_s,
+        max_pending_bytes=settings.ingest.max_pending_bytes,
+        items_per_s=settings.ingest.items_per_second,
+        items_burst=settings.ingest.items_burst,
+        bytes_per_s=settings.ingest.bytes_per_second,
     )
 
 

@@ -197,6 +197,15 @@ class Ingest(Section):
     ack_timeout_s: Seconds = Field(
         default=10.0, description="Seconds that a request waits for the log before the spool or 503."
     )
+    items_per_second: Count = Field(default=50_000, description="Items that a key may send to a node each second.")
+    items_burst: Count = Field(default=100_000, description="Items that a key may send to a node at once.")
+    bytes_per_second: Count = Field(
+        default=64 * MIB, description="Bytes of bodies, unpacked, that a key may send to a node each second."
+    )
+    max_pending_bytes: Count = Field(
+        default=64 * MIB,
+        description="Bytes of bodies that a node has in hand at most; sensors are refused from half of it.",
+    )
 
 
 class Health(Section):

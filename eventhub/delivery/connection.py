@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from eventhub.bucket import Bucket
 from eventhub.delivery import messages
 from eventhub.delivery.board import Board
 from eventhub.delivery.channels import STATES_ONLY, Name
-from eventhub.delivery.doors import Bucket
 from eventhub.delivery.feed import TOLD, Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted

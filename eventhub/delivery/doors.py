@@ -7,31 +7,13 @@ import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
+from eventhub.bucket import Bucket
 from eventhub.errors import LimitError, UnavailableError
 
 KNOWN = 10_000
 """Addresses whose pace is remembered; the one that knocked longest ago is forgotten first."""
 IPV6_PREFIX = 64
 """What one subscriber of a network usually has: all of it counts as one address."""
-
-
-class Bucket:
-    """So many a second on average, `burst` at once. Times are the loop's."""
-
-    __slots__ = ("_at", "_burst", "_left", "_per_s")
-
-    def __init__(self, per_s: float, burst: float, now: float) -> None:
-        self._per_s, self._burst = per_s, burst
-        self._left, self._at = burst, now
-
-    def take(self, now: float) -> float:
-        """Take one: 0, or for how many seconds there is none."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._per_s
-        self._left -= 1
-        return 0
 
 
 class Doors:

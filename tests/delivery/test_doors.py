@@ -11,7 +11,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from eventhub import web
-from eventhub.delivery.doors import KNOWN, Addresses, Bucket, Doors, network
+from eventhub.bucket import Bucket
+from eventhub.delivery.doors import KNOWN, Addresses, Doors, network
 from eventhub.delivery.feed import TOLD
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.server import Listener, bind
