@@ -42,6 +42,7 @@ from eventhub import (
     web,
 )
 from eventhub.config import Settings
+from eventhub.storage.counts import Counts
 
 COPIES = "copies"
 """The folder of the tables' local copies, in the data folder."""
@@ -145,6 +146,7 @@ async def node(
         list(settings.streams.families),
     )
     # 3 delivery
+    counts = Counts(addresses.redis, node=nodes.key(name, settings.data_dir), own=lambda: live.doors)
     live = delivery.Delivery(
         log=the_log,
         history=storage.HistoryReader(for_api, epoch=declared.epoch),
@@ -163,19 +165,23 @@ async def node(
             connections=settings.delivery.connections,
             connections_per_address=settings.delivery.connections_per_address,
             connections_per_user=settings.delivery.connections_per_user,
+            connections_per_address_total=settings.delivery.connections_per_address_total,
+            connections_per_user_total=settings.delivery.connections_per_user_total,
             trusted_proxies=tuple(settings.http.trusted_proxies),
             allowed_origins=tuple(settings.http.allowed_origins),
         ),
         log_was_cut=log_was_cut,
+        elsewhere=counts,
     )
     postgres = storage.Probe(addresses.postgres)
+    lost = degradation.ForOperators(live.notices)
     # what is told of all this
     standing = dead_letters.Standing()
     letters = kafka.Follower(cluster, topics.DEAD, partitioner.partitions, standing.take)
     known = health.Health(
         node=name,
         families=stages,
-        degraded=live.notices,
+        degraded=lost,
         conditions={
             "caught_up": live.tail.caught_up.is_set,
             "schema": health.Once(lambda: migrated.is_set() or now_mode.read_only or "postgres" in live.notices.causes),
@@ -195,7 +201,7 @@ async def node(
         return setting
 
     async with contextlib.AsyncExitStack() as closing:
-        for part in [postgres, letters, *parts, *stages, live]:
+        for part in [postgres, letters, *parts, *stages, live, counts]:
             closing.push_async_callback(part.close)
         await asyncio.gather(*(part.open() for part in parts))
         now_mode.settle()
@@ -223,6 +229,8 @@ async def node(
             degradation.postgres(postgres.ask),
         ):
             start(degradation.watch(watched, live.notices, operations.now))
+        start(degradation.watch(degradation.redis(counts.away), lost, operations.now))
+        start(counts.run())
         start(known.ask(lambda asked: offsets.reach(asked, partitioner.partitions)))
         start(known.watch())
         start(lives.watch(offsets))
@@ -235,7 +243,7 @@ async def node(
             version=__version__,
             families=stages,
             ready=lambda: known.ready,
-            causes=lambda: live.notices.causes,
+            causes=lambda: lost.causes,
             letters=lambda: standing.depth(operations.now()) if letters.whole else None,
             spool=spool,
         )

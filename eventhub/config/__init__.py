@@ -2,7 +2,7 @@
 
 from eventhub.config.load import Effective, Entry, explain, fields, load
 from eventhub.config.template import template
-from eventhub.config.tree import Admin, Delivery, Http, Ingest, Kafka, Postgres, Settings, Spool, Streams
+from eventhub.config.tree import Admin, Delivery, Http, Ingest, Kafka, Postgres, Redis, Settings, Spool, Streams
 
 __all__ = [
     "Admin",
@@ -13,6 +13,7 @@ __all__ = [
     "Ingest",
     "Kafka",
     "Postgres",
+    "Redis",
     "Settings",
     "Spool",
     "Streams",

@@ -88,10 +88,13 @@ class Postgres(Section):
 
 
 class Redis(Section):
-    """Shared caches and limits."""
+    """What nodes count together."""
 
     url: SecretStr | None = Field(
-        default=None, description="Redis or Valkey, redis://… (may hold a password). Unset: none."
+        default=None,
+        min_length=1,
+        description="Redis or Valkey, redis://… (may hold a password). Unset in development: an embedded Valkey beside"
+        " an embedded Kafka or PostgreSQL; else each node counts alone.",
     )
 
 
@@ -183,6 +186,12 @@ class Delivery(Section):
         default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."
     )
     connections_per_user: Count = Field(default=100, description="Most connections of one user to a node.")
+    connections_per_address_total: Count = Field(
+        default=1_000, description="Most connections of one address to all nodes that share a Redis."
+    )
+    connections_per_user_total: Count = Field(
+        default=100, description="Most connections of one user to all nodes that share a Redis."
+    )
     drain_s: Seconds = Field(
         default=5.0, description="Seconds over which a node that ends spreads its clients' reconnects."
     )

@@ -1,7 +1,8 @@
 """What every connection of a node shares: the parts of delivery, and its limits."""
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
@@ -50,6 +51,8 @@ class Limits:
     connections: int = 20_000
     connections_per_address: int = 200
     connections_per_user: int = 100
+    connections_per_address_total: int = 1_000
+    connections_per_user_total: int = 100
     handshakes_per_s: float = 20
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
@@ -68,6 +71,8 @@ TOLD = (
     "commands_burst",
     "connections_per_address",
     "connections_per_user",
+    "connections_per_address_total",
+    "connections_per_user_total",
 )
 """The limits that `connected` names."""
 
@@ -91,3 +96,5 @@ class Feed:
     notices: Notices
     catch_up_registry: CatchUp
     jitter: Callable[[], float]
+    slow: Counter[str] = field(default_factory=Counter)
+    """What was done about slow clients, by step: `conflated`, `stood_in`, `sent_away`."""

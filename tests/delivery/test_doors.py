@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from eventhub import web
 from eventhub.bucket import Bucket
-from eventhub.delivery.doors import KNOWN, Addresses, Doors, network
+from eventhub.delivery.doors import KNOWN, Addresses, Doors, Elsewhere, network
 from eventhub.delivery.feed import TOLD
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.server import Listener, bind
@@ -21,8 +21,26 @@ from tests.delivery.memory import match
 from tests.delivery.world import SMALL, World, until
 
 
-def doors(*, most: int = 100, per_address: int = 3, per_user: int = 2, per_s: float = 1e6, burst: int = 1000) -> Doors:
-    return Doors(most=most, per_address=per_address, per_user=per_user, handshakes_per_s=per_s, handshakes_burst=burst)
+def doors(
+    *,
+    most: int = 100,
+    per_address: int = 3,
+    per_user: int = 2,
+    total: int = 1000,
+    per_s: float = 1e6,
+    burst: int = 1000,
+    elsewhere: Elsewhere | None = None,
+) -> Doors:
+    return Doors(
+        most=most,
+        per_address=per_address,
+        per_user=per_user,
+        per_address_total=total,
+        per_user_total=total,
+        handshakes_per_s=per_s,
+        handshakes_burst=burst,
+        elsewhere=elsewhere,
+    )
 
 
 def come(at: Doors, address: str, now: float = 0) -> None:
@@ -72,6 +90,37 @@ def test_a_user_has_so_many_and_a_full_node_says_to_go_elsewhere() -> None:
     at.leave("a", "ann")
     at.name("ann")
     at.knock("c", 0)
+
+
+class There:
+    """What other nodes say."""
+
+    addresses = {"10.0.0.1": 2}
+    users = {"ann": 1}
+
+
+def test_over_all_nodes_there_are_bounds_too_and_they_follow_what_the_others_say() -> None:
+    there = There()
+    at = doors(total=3, elsewhere=there)
+    come(at, "10.0.0.1")
+    with pytest.raises(LimitError, match="3 connections to all nodes, and may have 3"):
+        at.knock("10.0.0.1", 0)
+    at.knock("10.0.0.2", 0)
+    at.name("ann")
+    at.name("bob")
+    there.addresses, there.users = {}, {"ann": 2}
+    come(at, "10.0.0.1")
+    with pytest.raises(LimitError, match="3 connections to all nodes"):
+        at.name("ann")
+    at.name("bob")
+    assert at.refused == {"address": 1, "user": 1}
+
+
+def test_mutant_doors_that_do_not_ask_what_the_others_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = Doors._bound
+    monkeypatch.setattr(Doors, "_bound", lambda self, whose, here, _, *most: bound(self, whose, here, 0, *most))
+    with pytest.raises(pytest.fail.Exception):
+        test_over_all_nodes_there_are_bounds_too_and_they_follow_what_the_others_say()
 
 
 def test_who_knocks_too_often_waits_and_nobody_else() -> None:
