@@ -246,6 +246,9 @@ async def node(
             causes=lambda: lost.causes,
             letters=lambda: standing.depth(operations.now()) if letters.whole else None,
             spool=spool,
+            clients=live,
+            gate=gate,
+            late_s=late.late_s,
         )
         inside = application([*probes, *metrics.routes(seen), *admin.routes(now_mode, change_mode)], now_mode)
         yield Node(outside, inside, live, stages, writer, lives.over)

@@ -200,6 +200,7 @@ async def test_subscriptions_change_so_often_and_several_at_once_are_one(make_wo
     assert (error["id"], error["code"]) == (9, "limit") and 0 < error["retry_after_ms"] <= 1000
     assert len(client.of_type("subscribed")) == len(names) + 2 and client.closed is None
     assert len(client.of_type("unsubscribed")) == 20
+    assert world.delivery.doors.limited == {"changes": 1}
 
 
 async def test_a_flood_of_commands_closes_the_connection(make_world: MakeWorld) -> None:
@@ -210,6 +211,7 @@ async def test_a_flood_of_commands_closes_the_connection(make_world: MakeWorld) 
         client.say(id=number, type="unsubscribe", channel="match:m0")
     await until(lambda: client.closed is not None)
     assert client.closed == (3013, "limit")
+    assert world.delivery.doors.limited == {"commands": 1}
     # One of the burst was `connect`.
     assert len(client.of_type("unsubscribed")) == 19
 
@@ -248,6 +250,43 @@ async def test_the_handshake_says_429_and_503_before_anything_is_accepted(make_w
             with pytest.raises(InvalidStatus) as refused:
                 await from_("198.51.100.3")
             assert refused.value.response.status_code == 503
+    assert world.delivery.doors.refused == {"address": 1, "full": 1}
+
+
+async def test_whoever_is_refused_is_counted_by_the_cause(make_world: MakeWorld) -> None:
+    world = make_world(replace(SMALL, handshakes_per_s=0.001, handshakes_burst=4))
+    await world.start()
+    app = Starlette(routes=world.delivery.routes(), exception_handlers=web.handlers())
+    bound = bind("127.0.0.1", 0, exact=True, setting="port")
+    url = f"ws://127.0.0.1:{bound.getsockname()[1]}/v1/stream"
+    statuses = []
+    async with Listener(app, bound):
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Authorization": "Bearer bad"},
+            {"Authorization": "Bearer good"},
+            {"Authorization": "nonsense"},
+            {"Authorization": "Bearer good"},
+            {"Authorization": "Bearer good"},
+        ):
+            try:
+                async with connect(
+                    url, subprotocols=[Subprotocol("eventhub.v1+json")], additional_headers=headers, proxy=None
+                ):
+                    statuses.append(101)
+            except InvalidStatus as refused:
+                statuses.append(refused.response.status_code)
+        # A client that says `connect` with a bad token is in already; it counts as well.
+        late = world.client("bad")
+        await until(lambda: late.closed is not None)
+        await world.delivery.drain(0.1)
+        try:
+            async with connect(url, subprotocols=[Subprotocol("eventhub.v1+json")], proxy=None):
+                statuses.append(101)
+        except InvalidStatus as refused:
+            statuses.append(refused.response.status_code)
+    assert statuses == [403, 401, 101, 401, 101, 429, 503]
+    assert world.delivery.doors.refused == {"origin": 1, "token": 3, "rate": 1, "draining": 1}
 
 
 async def test_it_finds_out_doors_that_forget_who_leaves(
