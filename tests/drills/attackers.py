@@ -1,7 +1,7 @@
 """`python -m tests.drills.attackers`: many hostile clients of the stream, each from an address of its own on loopback.
 
 Reads a plan from its input, and writes what each kind was answered, once all were: an HTTP status, the close code of
-the stream, `cut` without a word, or `open` if nothing had happened to it by the end.
+the stream, `cut` without a word, or `open` if nothing had happened to it by the end; and how many were in `at once`.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import json
 import struct
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -96,10 +97,22 @@ async def _attack(one: One, port: int, answered: Counter[str]) -> str:
         if status != "101":
             return status
         answered[f"{one.kind} 101"] += 1
-        writer.write(one.says)
-        return await _closed(reader)
+        with _inside(one.kind, answered):
+            writer.write(one.says)
+            return await _closed(reader)
     finally:
         writer.close()
+
+
+@contextmanager
+def _inside(kind: str, answered: Counter[str]) -> Iterator[None]:
+    now, most = f"{kind} now", f"{kind} at once"
+    answered[now] += 1
+    answered[most] = max(answered[most], answered[now])
+    try:
+        yield
+    finally:
+        answered[now] -= 1
 
 
 async def _closed(reader: asyncio.StreamReader) -> str:

@@ -16,7 +16,7 @@ from eventhub.ingest.spool.segments import Folder
 from eventhub.ingest.spool.spool import Spool
 from eventhub.streams.enrichment import Enrichment
 
-REBUILD_S, FSYNC_S, LETTER_S, STALL_S, KNOCK_S = 16, 0.1, 0.5, 61, 0.02
+REBUILD_S, FSYNC_S, LETTER_S, STALL_S, KNOCK_S = 16, 0.1, 0.5, 61, 0.005
 FEW_BYTES = 2_000
 
 
