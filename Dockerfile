@@ -5,6 +5,7 @@ COPY requirements.lock ./
 RUN python -m venv /opt/eventhub && /opt/eventhub/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY eventhub eventhub
+COPY clients clients
 COPY sql sql
 RUN /opt/eventhub/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 

@@ -34,6 +34,7 @@ from eventhub import (
     nodes,
     operations,
     page,
+    people,
     record,
     startup,
     storage,
@@ -42,6 +43,7 @@ from eventhub import (
     web,
 )
 from eventhub.config import Settings
+from eventhub.delivery.doors import Addresses
 from eventhub.storage.counts import Counts
 
 COPIES = "copies"
@@ -82,7 +84,18 @@ async def node(
     the_log = kafka.Log(cluster, offsets, epoch=declared.epoch, partitioner=partitioner)
     keys, registry, known_ids = auth.Keys(), ingest.Registry(), ingest.Known()
     copies = settings.data_dir / COPIES
-    accounts = kafka.Table(cluster, topics.ACCOUNTS, 1, keys.fold, kept=copies / topics.ACCOUNTS)
+    who = people.people(
+        settings,
+        addresses.postgres,
+        writer,
+        now_mode,
+        copies=copies,
+        postgres_is_lost=lambda: "postgres" in live.notices.causes,
+        changed=lambda user: live.recheck(user),
+    )
+    accounts = kafka.Table(
+        cluster, topics.ACCOUNTS, 1, _each(keys.fold, who.folded.fold), kept=copies / topics.ACCOUNTS
+    )
     matches = kafka.Table(
         cluster, topics.REGISTRY, partitioner.partitions, registry.fold, kept=copies / topics.REGISTRY
     )
@@ -154,7 +167,8 @@ async def node(
         registry=registry,
         catch_up_registry=registry_caught_up,
         learn=known_ids.learn,
-        check=operations.tokens(settings).check,
+        check=who.access.check,
+        still=who.access.still,
         node=name,
         limits=delivery.Limits(
             tail_back_s=settings.delivery.tail_back_s,
@@ -167,8 +181,11 @@ async def node(
             connections_per_user=settings.delivery.connections_per_user,
             connections_per_address_total=settings.delivery.connections_per_address_total,
             connections_per_user_total=settings.delivery.connections_per_user_total,
+            reconnects_per_s=settings.delivery.reconnects_per_s,
             trusted_proxies=tuple(settings.http.trusted_proxies),
             allowed_origins=tuple(settings.http.allowed_origins),
+            plan_delays_s=settings.delivery.plan_delays_s,
+            match_delays_s=settings.delivery.match_delays_s,
         ),
         log_was_cut=log_was_cut,
         elsewhere=counts,
@@ -193,7 +210,7 @@ async def node(
     told = nodes.Publisher(
         everybody, writer, known.status, key=nodes.key(name, settings.data_dir), version=__version__, now=operations.now
     )
-    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api]
+    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api, who]
 
     async def change_mode(wanted: mode.Wanted) -> mode.Setting:
         setting = await operations.change_mode(cluster, wanted, node=name)
@@ -236,8 +253,11 @@ async def node(
         start(lives.watch(offsets))
         start(told.run())
         start(letters.run())
+        start(who.issuers.follow())
+        start(who.service.sweep())
         pages = [*page.routes(_page_token(settings)), *documents.routes(__version__)]
-        outside = application([*ingest_routes, *live.routes(), *pages], now_mode)
+        address_of = Addresses(settings.http.trusted_proxies).of
+        outside = application([*ingest_routes, *live.routes(), *who.routes(address_of), *pages], now_mode)
         probes = health.routes(known, lambda: told.cluster(streams.FAMILIES, partitioner.partitions))
         seen = metrics.Sources(
             version=__version__,
@@ -275,6 +295,7 @@ def limits(settings: Settings) -> ingest.Limits:
         items_per_s=settings.ingest.items_per_second,
         items_burst=settings.ingest.items_burst,
         bytes_per_s=settings.ingest.bytes_per_second,
+        match_delays_s=settings.delivery.match_delays_s,
     )
 
 

@@ -114,9 +114,16 @@ def postgres(ask_server: Callable[[], Awaitable[str | None]]) -> Watched:
 
     async def ask() -> Loss | None:
         refusal = await ask_server()
-        return None if refusal is None else Loss("PostgreSQL does not answer: live events go on, history catches up")
+        return (
+            None
+            if refusal is None
+            else Loss(
+                "PostgreSQL does not answer: live events go on, history catches up; nobody can log in, and"
+                " access tokens are honoured for 24 h past their end"
+            )
+        )
 
-    return Watched("postgres", ("postgres",), ask, "PostgreSQL answers again: history catches up")
+    return Watched("postgres", ("postgres", "login", "refresh"), ask, "PostgreSQL answers again: history catches up")
 
 
 def redis(refusal: Callable[[], str | None]) -> Watched:
@@ -141,4 +148,4 @@ def mode(cause: str, current: Callable[[], Setting]) -> Watched:
         setting = current()
         return Loss(setting.reason, setting.since) if setting.mode == "read_only" else None
 
-    return Watched(cause, ("writes",), ask, "the platform takes writes again")
+    return Watched(cause, ("writes", "login", "refresh"), ask, "the platform takes writes again")

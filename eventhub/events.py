@@ -138,6 +138,8 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
     players: list[Player] = []
     competition: str | None = None
     sport: str = "football"
+    delay_s: float = 0
+    """How much later than it happens the match may be seen, by anyone."""
 
     def team(self, team_id: str | None) -> Team | None:
         """The side of this id, or None."""

@@ -32,6 +32,11 @@ def identity(source: str, match_id: str, source_event_id: str | None, revision: 
     return Identity(packed, _text(packed), _text(first))
 
 
+def packed(text: str) -> bytes:
+    """The 16 bytes of an id as text. Raises ValueError for what is none."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
 def fingerprint(item: bytes) -> bytes:
     """8 bytes that tell two versions of the provider's bytes apart."""
     return blake2b(item, digest_size=FINGERPRINT_BYTES).digest()

@@ -46,7 +46,8 @@ async def declare(settings: Settings, cluster: kafka.Kafka) -> kafka.Declared:
 
 def tokens(settings: Settings) -> auth.Tokens:
     """The signer and checker of access tokens."""
-    return auth.load_tokens(secret(settings.auth.signing_key), settings.data_dir)
+    others = [secret(one) or "" for one in settings.auth.previous_keys]
+    return auth.load_tokens(secret(settings.auth.signing_key), settings.data_dir, others)
 
 
 def create_token(settings: Settings, *, user: str, plan: str) -> str:

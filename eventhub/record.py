@@ -5,7 +5,9 @@ Every projection reads the header and not the value, so it is one fixed layout: 
 - the vector (log, 61 bytes): index of the raw topic that the record came from (255: marker), for each raw topic the
   last raw offset applied once this record is on the log (-1: none), and each topic's incarnation;
 - the tags (raw and log, 32 bytes and the kind): event id (16), fingerprint of the provider's bytes (8), of a state the
-  log offset of its cause (8, else -1), and the kind: lane letter, colon, event type (`c:goal`).
+  log offset of its cause (8, else -1), and the kind: lane letter, colon, event type (`c:goal`). On the log a revision
+  that came as something else before has the kinds of that behind its own: `n:shot<c:goal`. A translation has its
+  language there (BCP 47): `n:translation/de`.
 
 A marker has only the vector, and behind it what is about to be tried, where that is told; a fence has the header `n`,
 the name of the node that wrote it.
@@ -33,12 +35,16 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Tags(NamedTuple):
-    """What is known of a record without decoding its value; `cause` is -1 where there is none."""
+    """What is known of a record without decoding its value; `cause` is -1 where there is none.
+
+    `revises` are the kinds, between commas, under which viewers have what this record revises.
+    """
 
     event_id: bytes
     fingerprint: bytes
     cause: int
     kind: bytes
+    revises: bytes = b""
 
 
 class Vector(NamedTuple):
@@ -72,6 +78,7 @@ class LogRecord(NamedTuple):
     """The incarnations of the raw topics that `raw` counts in, packed."""
     event_id: bytes = b""
     fingerprint: bytes = b""
+    revises: str = ""
 
 
 class Lost(NamedTuple):
@@ -109,12 +116,18 @@ def raw_tags(packed: bytes) -> Tags:
 def log_tags(packed: bytes) -> Tags:
     """The tags of a record of the log; it must have a value."""
     event_id, fingerprint, cause = _TAGS.unpack_from(packed, _VECTOR.size)
-    return Tags(event_id, fingerprint, cause, packed[_VECTOR.size + _TAGS.size :])
+    kind, _, revises = packed[_VECTOR.size + _TAGS.size :].partition(b"<")
+    return Tags(event_id, fingerprint, cause, kind, revises)
 
 
 def kind(packed: bytes) -> bytes:
-    """Only the kind of a log record; empty for markers and fences."""
-    return packed[_VECTOR.size + _TAGS.size :]
+    """Only the kind of a log record, without a language; empty for markers and fences."""
+    return packed[_VECTOR.size + _TAGS.size :].partition(b"<")[0].partition(b"/")[0]
+
+
+def pack_revises(tags: bytes, revises: bytes) -> bytes:
+    """The tags of a revision on the log: what it revises had these kinds, between commas; without any, as they are."""
+    return b"%s<%s" % (tags, revises) if revises else tags
 
 
 def pack_vector(source: int, applied: Sequence[int], incarnations: bytes) -> bytes:

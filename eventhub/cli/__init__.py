@@ -63,6 +63,26 @@ keys.command(
 )
 token = App(name="token", help="Access tokens.", version_flags=[])
 token.command(f"{NODE}:create_token", name="create", help="Print an access token of 15 minutes.")
+USERS = "eventhub.cli.users"
+users = App(name="users", help="Who may log in.", version_flags=[])
+users.command(
+    f"{USERS}:create",
+    help="Make a user.\n\nThe password is asked for, or read from stdin; it is never an argument.",
+)
+users.command(f"{USERS}:show_list", name="list", help="List users with their plans.")
+users.command(f"{USERS}:plan", help="Give a user a plan.")
+users.command(
+    f"{USERS}:disable",
+    help=(
+        "Close an account.\n\n"
+        "Every node ends its connections within a second and takes none of its tokens; PostgreSQL is not needed for it."
+    ),
+)
+users.command(f"{USERS}:enable", help="Open an account again.\n\nWhat it had before stays void: the user logs in anew.")
+users.command(
+    f"{USERS}:password",
+    help="Change a password.\n\nEvery login of the user ends. The password is asked for, or read from stdin.",
+)
 feed = App(name="feed", help="Sending events.", version_flags=[])
 feed.command(
     "eventhub.cli.feed:replay",
@@ -136,7 +156,7 @@ config.command(
     help="Show each setting and where it comes from.\n\nSecrets are shown as (set) or (unset).",
 )
 config.command(f"{SETTINGS}:defaults", help="Print a settings file that holds the defaults.")
-for group in (keys, token, feed, events, mode, dlq, cluster_topics, config, waiting):
+for group in (keys, token, users, feed, events, mode, dlq, cluster_topics, config, waiting):
     app.command(group)
 
 

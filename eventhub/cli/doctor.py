@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eventhub.embedded import Addresses
     from eventhub.kafka.audit import Finding
 
-CONNECTIONS = {"history": 4, "api": 8, "probe": 1, "migration": 1}
+CONNECTIONS = {"history": 4, "api": 8, "accounts": 2, "probe": 1, "migration": 1}
 """What a node may have open to PostgreSQL; the pools are made in `app`."""
 LEAST_VERSION = 140_000
 ORDER = ("error", "warning", "note")

@@ -10,14 +10,16 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import backoff
 import httpx2
 
+from eventhub.cli.batches import Answered, Batches
 from eventhub.errors import (
     EventhubError,
     ForbiddenError,
@@ -59,6 +61,12 @@ class Target(NamedTuple):
     match_id: str
     key: str
     admin_key: str | None
+
+
+class _How(TypedDict):
+    timeout_s: float
+    give_up_after_s: float
+    say: Callable[[str], None]
 
 
 class Summary(NamedTuple):
@@ -242,21 +250,22 @@ class Replay:
             self._say(f"the first record is due at second {plan[0].due_s:g} of the match")
         accepted = 0
         refusals: list[dict[str, Any]] = []
-        while done < len(plan):
-            await asyncio.sleep(max(0.0, zero + plan[done].due_s / self._speed - loop.time()))
-            batch = self._batch(plan, done, (loop.time() - zero) * self._speed)
-            answer = await self._post(batch)
-            if not dated and _all_outside(answer):
-                raise RejectedError(
-                    f"{len(answer['rejected'])} records at once were refused, the first because"
-                    f" {answer['rejected'][0]['detail']}; the match's starts_at, --speed and this hour do not fit"
-                )
-            accepted += answer["accepted"]
-            rejected += len(answer["rejected"])
-            refusals += answer["rejected"][: 10 - len(refusals)]
-            done += len(batch)
-            checkpoint.write(done, rejected)
-            self._progress(done, len(plan), batch[-1])
+        async with self._routes() as routes:
+            while done < len(plan):
+                await asyncio.sleep(max(0.0, zero + plan[done].due_s / self._speed - loop.time()))
+                batch = self._batch(plan, done, (loop.time() - zero) * self._speed)
+                answer = await routes[batch[0].canonical].send([step.body for step in batch])
+                if not dated and _all_outside(answer):
+                    raise RejectedError(
+                        f"{len(answer.rejected)} records at once were refused, the first because"
+                        f" {answer.rejected[0]['detail']}; the match's starts_at, --speed and this hour do not fit"
+                    )
+                accepted += answer.accepted
+                rejected += len(answer.rejected)
+                refusals += answer.rejected[: 10 - len(refusals)]
+                done += len(batch)
+                checkpoint.write(done, rejected)
+                self._progress(done, len(plan), batch[-1])
         return Summary(accepted, rejected, refusals)
 
     def _batch(self, plan: Sequence[Step], start: int, now_s: float) -> Sequence[Step]:
@@ -271,13 +280,17 @@ class Replay:
             end += 1
         return plan[start:end]
 
-    async def _post(self, batch: Sequence[Step]) -> dict[str, Any]:
+    @asynccontextmanager
+    async def _routes(self) -> AsyncIterator[dict[bool, Batches]]:
+        """Where to send canonical events (True), and the provider's own records (False)."""
         target = self._target
-        path = f"/v1/ingest/{target.source}"
-        if not batch[0].canonical:
-            path += f"/{target.provider}?match_id={target.match_id}"
-        headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/x-ndjson"}
-        return await self._until_answered("POST", path, b"\n".join(step.body for step in batch), headers)
+        where = target.node, target.key, target.source
+        how: _How = {"timeout_s": REQUEST_TIMEOUT_S, "give_up_after_s": self._give_up_after_s, "say": self._say}
+        async with (
+            Batches(*where, **how) as canonical,
+            Batches(*where, provider=target.provider, match_id=target.match_id, **how) as records,
+        ):
+            yield {True: canonical, False: records}
 
     async def _until_answered(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
         """Try until there is an answer that counts; waits between tries with full jitter."""
@@ -308,9 +321,9 @@ class Replay:
             await asyncio.sleep(wait_s)
 
 
-def _all_outside(answer: dict[str, Any]) -> bool:
+def _all_outside(answer: Answered) -> bool:
     """Whether nothing of a batch lies in the admission window."""
-    return not answer["accepted"] and {r["code"] for r in answer["rejected"]} in OUTSIDE
+    return not answer.accepted and {r["code"] for r in answer.rejected} in OUTSIDE
 
 
 def _seconds(retry_after: str | None) -> float:
@@ -322,12 +335,12 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def _judged(answer: httpx2.Response) -> dict[str, Any]:
-    """The answer's body, or the error that ends the replay. Items that were refused do not end it."""
+    """The answer's body, or the error that ends the replay."""
     try:
         body: dict[str, Any] = answer.json()
     except ValueError as error:
         raise UnavailableError(f"the node answered {answer.status_code} without JSON: is this eventhub?") from error
-    if answer.is_success or answer.status_code == 412 or (answer.status_code == 422 and "rejected" in body):
+    if answer.is_success or answer.status_code == 412:
         return body
     kinds: dict[int, type[EventhubError]] = {401: UnauthorizedError, 403: ForbiddenError}
     raise kinds.get(answer.status_code, RejectedError)(str(body.get("detail", answer.status_code)))

@@ -4,12 +4,12 @@ Nothing else reads the environment. All errors are told at once, each with key, 
 """
 
 import difflib
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -107,6 +107,8 @@ def _at(settings: Settings, key: str) -> object:
 def _shown(value: object, secret: bool) -> object:
     if secret:
         return "(set)" if value else "(unset)"
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
     if isinstance(value, tuple):
         return [_shown(part, False) for part in value]
     return _without_password(str(value)) if isinstance(value, str | Path) else value
@@ -114,10 +116,7 @@ def _shown(value: object, secret: bool) -> object:
 
 def _without_password(text: str) -> str:
     """An address may hold a password though its setting is no secret."""
-    if "://" not in text or "@" not in text:
-        return text
-    parts = urlsplit(text)
-    return urlunsplit(parts._replace(netloc="(hidden)@" + parts.netloc.rpartition("@")[2]))
+    return re.sub(r'://[^/\s"]*@', "://(hidden)@", text)
 
 
 def _resolved(
@@ -138,9 +137,21 @@ def _resolved(
             if key not in given
         ]
     settings = _validated({key: item for key, item in given.items() if key in known}, known, problems)
+    problems += _insecure(settings)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
     return settings, given
+
+
+def _insecure(settings: Settings | None) -> list[str]:
+    """Keys that come unprotected can be anyone's."""
+    if settings is None or settings.profile != "production":
+        return []
+    return [
+        f"auth.issuers: {one.jwks_url} expected https in the production profile, for whoever sits between could sign"
+        for one in settings.auth.issuers
+        if not one.jwks_url.startswith("https://")
+    ]
 
 
 def _nearest(word: str, words: Mapping[str, object]) -> str:

@@ -1,14 +1,16 @@
 """Every setting with its type, unit, default and meaning, in one frozen tree."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 MIB = 1 << 20
 
 Family = Literal["enrichment", "history", "aggregation"]
+Algorithm = Literal["RS256", "ES256", "EdDSA"]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 
@@ -17,12 +19,25 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _tables(value: object) -> object:
+    """A text from the environment as a list of tables, written in JSON."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _table(value: object) -> object:
+    """A text from the environment as a table: `free=30,pro=5`."""
+    return dict(part.partition("=")[::2] for part in _split(value)) if isinstance(value, str) else value  # type: ignore[attr-defined]
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Families = Annotated[tuple[Family, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Delay = Annotated[float, Field(ge=0, le=3600)]
+Delays = Annotated[tuple[Delay, ...], BeforeValidator(_split)]
+DelayByPlan = Annotated[dict[str, Delay], BeforeValidator(_table)]
 
 
 class Section(BaseModel):
@@ -109,11 +124,44 @@ class Spool(Section):
     max_bytes: Count = Field(default=1024 * MIB, description="Most bytes that the spool may hold.")
 
 
+def _outside(issuer: str) -> str:
+    """Users of an issuer are named `ISSUER|SUB`, which no user of another one may be."""
+    if issuer == "eventhub" or "|" in issuer:
+        raise ValueError("should be neither `eventhub`, the platform's own, nor have a `|`")
+    return issuer
+
+
+class Issuer(Section):
+    """One whose access tokens are taken, beside the platform's own."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_outside)] = Field(
+        description="What its tokens have as `iss`."
+    )
+    jwks_url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] = Field(
+        description="Where its public keys are; https in the production profile."
+    )
+    audience: Annotated[str, Field(min_length=1)] = Field(description="What its tokens must have in `aud`.")
+    plan_claim: str | None = Field(default=None, description="The claim that holds the plan. Unset: `free`.")
+    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_split)] = Field(
+        default=("RS256", "ES256", "EdDSA"), description="Signatures that are taken."
+    )
+
+
+Issuers = Annotated[tuple[Issuer, ...], BeforeValidator(_tables)]
+
+
 class Auth(Section):
     """Access tokens."""
 
     signing_key: SecretStr | None = Field(
         default=None, description="Key that signs access tokens. Unset in development: generated in the data folder."
+    )
+    previous_keys: Secrets = Field(
+        default=(), description="Keys that tokens may be signed with too, PEM, public or private; for rotation."
+    )
+    issuers: Issuers = Field(
+        default=(),
+        description="Issuers outside: issuer, jwks_url, audience, plan_claim, algorithms. In the environment as JSON.",
     )
 
 
@@ -192,8 +240,16 @@ class Delivery(Section):
     connections_per_user_total: Count = Field(
         default=100, description="Most connections of one user to all nodes that share a Redis."
     )
-    drain_s: Seconds = Field(
-        default=5.0, description="Seconds over which a node that ends spreads its clients' reconnects."
+    plan_delays_s: DelayByPlan = Field(
+        default={},
+        description="By plan (free=30,pro=0) how many seconds late its readers see everything; others: the longest.",
+    )
+    match_delays_s: Delays = Field(
+        default=(), description="Delays, in seconds, that a match may be declared with; the larger of both holds."
+    )
+    drain_s: Seconds = Field(default=5.0, description="Seconds within which a node that ends sends its clients away.")
+    reconnects_per_s: Count = Field(
+        default=500, description="How many clients a second of a node that ends are told to come to the others."
     )
 
 

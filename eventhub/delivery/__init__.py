@@ -6,6 +6,8 @@ Live delivery needs only the log: it fans out from memory, and history is asked 
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -21,13 +23,15 @@ from eventhub.delivery.notices import READ_ONLY, Notices
 from eventhub.delivery.origin import Origins
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds
+from eventhub.delivery.ports import CatchUp, Check, History, Log, Principal, Registry, Seeds, Still
 from eventhub.delivery.reads import Reads
 from eventhub.delivery.ring import Ring
+from eventhub.delivery.shared import Kept, Shared
 from eventhub.delivery.sheets import Sheets
 from eventhub.delivery.socket import stream_route
 from eventhub.delivery.sse import events_route
 from eventhub.delivery.tail import Learn, Tail
+from eventhub.delivery.tiers import Tiers
 from eventhub.errors import NotFoundError, UnavailableError
 from eventhub.record import TellCut, tell_nobody
 
@@ -49,6 +53,7 @@ class Delivery:
         catch_up_registry: CatchUp,
         check: Check,
         node: str,
+        still: Still = lambda principal: principal,
         learn: Learn = lambda _: None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
@@ -61,8 +66,10 @@ class Delivery:
         ring = Ring(limits.ring_bytes, log.partition_of)
         sheets = Sheets(log, registry)
         hub = Hub(log, registry, channels, lambda match_id: sheets.of(match_id).body, window_s=limits.window_s)
+        pages: Shared[Any] = Shared(limits.shared_pages_bytes, limits.fetches)
         self.notices = Notices(self._tell)
-        self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut)
+        self._tiers = tiers = Tiers(limits.plan_delays_s, limits.match_delays_s)
+        self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut, tiers.take)
         self._feed = Feed(
             node=node,
             source=log,
@@ -70,8 +77,10 @@ class Delivery:
             ring=ring,
             sheets=sheets,
             hub=hub,
-            past=Past(log, history, ring, hub),
+            past=Past(log, history, ring, hub, pages),
+            frames=Kept(limits.shared_frames_bytes),
             check=check,
+            still=still,
             backlog=Backlog(limits.backlog_bytes),
             beats=Beats(limits.ping_s * BEAT),
             doors=Doors(
@@ -88,7 +97,23 @@ class Delivery:
             notices=self.notices,
             catch_up_registry=catch_up_registry,
             jitter=jitter,
+            tier=tiers.feed,
         )
+
+        def delayed(delay_s: float) -> Feed:
+            late = Sheets(log, registry)
+            behind = Hub(
+                log,
+                registry,
+                channels,
+                lambda match_id: late.of(match_id).body,
+                window_s=limits.window_s,
+                delay_s=delay_s,
+            )
+            past = Past(log, history, ring, behind, pages)
+            return replace(self._feed, hub=behind, sheets=late, past=past, delay_s=delay_s)
+
+        tiers.build(self._feed, delayed)
         self._reads = Reads(self._opened, registry)
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -134,8 +159,10 @@ class Delivery:
 
     async def open(self) -> None:
         """Read the seeds, then note where the tail starts. Raises what the ports raise."""
-        self._feed.sheets.seed(*await self._seeds.read())
+        seeds, applied = await self._seeds.read()
+        self._feed.sheets.seed(seeds, applied)
         await self.tail.open(self._limits.tail_back_s)
+        self._tiers.open(seeds, applied, self.tail.positions())
         self._open = True
 
     async def run(self) -> None:
@@ -143,12 +170,19 @@ class Delivery:
         await self.tail.run()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new clients, and send the ones here away, spread over `timeout_s` seconds."""
+        """Take no new clients, and send the ones here away, spread over `timeout_s` seconds.
+
+        They come back no faster than `reconnects_per_s`: who would be too early is told to wait for longer.
+        """
         self._draining = True
         leaving = list(self._connections)
+        every_s = timeout_s / 2 / max(len(leaving), 1)
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         for number, connection in enumerate(leaving):
-            await asyncio.sleep(timeout_s / 2 / len(leaving) if number else 0)
-            connection.send_away(DRAIN_CODE, "draining")
+            await asyncio.sleep(max(began_s + number * every_s - clock(), 0))
+            in_s = max(number / self._limits.reconnects_per_s - (clock() - began_s), 0)
+            connection.send_away(DRAIN_CODE, "draining", in_s=in_s)
         try:
             async with asyncio.timeout(timeout_s / 2):
                 while self._connections:
@@ -162,6 +196,13 @@ class Delivery:
         self._draining = True
         for connection in list(self._connections):
             connection.send_away(DRAIN_CODE, "closing")
+        self._tiers.close()
+
+    def recheck(self, user: str) -> None:
+        """Something of this user's account has changed: end the connections that may not go on."""
+        for connection in list(self._connections):
+            if connection.user == user:
+                connection.recheck()
 
     def _opened(self) -> Feed:
         if not self._open:
@@ -177,6 +218,8 @@ class Delivery:
     def _enter(self, principal: Principal | None, address: str = "") -> Connection:
         feed = self._opened()
         if principal is not None:
+            # It may have been revoked while the registry was asked, when it was not among those that are rechecked.
+            principal = feed.still(principal)
             feed.doors.name(principal.user)
         connection = Connection(feed, principal, address=address, on_end=self._leave)
         self._connections.add(connection)

@@ -54,7 +54,12 @@ class Board:
         self._seen = dict(cursor.seen) if cursor is not None and recovered else {}
         self._sent: dict[str, int] = {}
         told = {"id": command_id, "type": "subscribed", "channel": str(name), "cursor": str(self._place(self._seen))}
-        self._head = [messages.encode(**told, recovered=recovered, view=ALL.told())]
+        self._head = [messages.encode(**told, recovered=recovered, view=ALL.told(), delay_s=feed.delay_s)]
+
+    @property
+    def delay_s(self) -> float:
+        """How late this channel is seen."""
+        return self._feed.delay_s
 
     def cursor(self) -> str:
         """Every state up to here was sent, or one that holds it."""
@@ -108,7 +113,8 @@ class Board:
         return due
 
     def _matches(self) -> list[str]:
-        matches = self._feed.channels.matches(self.name)
+        may = self._feed.channels.delay_of
+        matches = [m for m in self._feed.channels.matches(self.name) if may(m) <= self._feed.delay_s]
         if self.name.kind != SCORES:
             return matches
         now, starts, status = self._now(), self._feed.channels.starts_at, self._feed.sheets.of

@@ -70,6 +70,19 @@ class Channels:
         competition = match.competition if match is not None else None
         return [Name(SCORES, ""), *([Name(COMPETITION, competition)] if competition is not None else [])]
 
+    def delay_s(self, name: Name) -> float:
+        """The longest delay that a match of this channel was declared with, in seconds; channels of states have none.
+
+        Those leave out what is too slow for them instead: else one match would delay every score.
+        """
+        if name.kind in STATES_ONLY:
+            return 0
+        return max((self._registry[match_id].delay_s for match_id in self.matches(name)), default=0)
+
+    def delay_of(self, match_id: str) -> float:
+        """The delay that a declared match has, in seconds."""
+        return self._registry[match_id].delay_s
+
     def starts_at(self, match_id: str) -> datetime:
         """When a declared match starts."""
         return self._registry[match_id].starts_at

@@ -5,35 +5,36 @@ Knows nothing of the server that carries it: messages come in through `handle`, 
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from eventhub.bucket import Bucket
 from eventhub.delivery import messages
-from eventhub.delivery.board import Board
-from eventhub.delivery.channels import STATES_ONLY, Name
 from eventhub.delivery.feed import TOLD, Feed
 from eventhub.delivery.frame import Frame
-from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe, Wanted
+from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe
 from eventhub.delivery.outbox import Outbox
 from eventhub.delivery.ports import Principal
-from eventhub.delivery.resume import Follower
-from eventhub.delivery.view import View, view_of
+from eventhub.delivery.subscriptions import MOVED_CODE, SLOW_CODE, Subscriptions
+from eventhub.delivery.view import view_of
 from eventhub.errors import (
     EventhubError,
     ForbiddenError,
     LimitError,
     MalformedError,
-    NotFoundError,
     TooLargeError,
     UnauthorizedError,
+    UnavailableError,
 )
 
 log = structlog.get_logger(__name__)
-SLOW_CODE = 3008
 DRAIN_CODE = 3001
+STRANGER_BYTES = 16_384
+"""A message before `connect` was answered: a token and little else."""
+AWAY_S = 1.0
+"""Those who are sent away at the same moment come back spread over so many seconds."""
 
 
 def _now() -> datetime:
@@ -47,8 +48,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_address", "_catching", "_changes", "_commands", "_counted", "_ended", "_feed", "_followers", "_limits",
-        "_now", "_on_end", "_part", "_principal", "_timer", "connected", "outbox", "session",
+        "_address", "_changes", "_commands", "_counted", "_ended", "_feed", "_limits", "_on_end", "_part",
+        "_principal", "_timer", "connected", "now", "outbox", "session", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -69,17 +70,31 @@ class Connection:
             on_overflow=self._overflow,
             on_stuck=self._overflow,
         )
-        self._feed, self._limits, self._now, self._on_end = feed, limits, now, on_end
+        self._feed, self._limits, self.now, self._on_end = feed, limits, now, on_end
         self._principal, self._address = principal, address
         self._counted = None if principal is None else principal.user
         self._changes: Bucket | None = None
         self._commands: Bucket | None = None
         feed.doors.enter(address)
-        self._followers: dict[str, Follower | Board] = {}
-        self._catching: dict[str, asyncio.Task[None]] = {}
+        self.subscriptions = Subscriptions(feed, self)
         self._timer: asyncio.TimerHandle | None = None
         self._part = 0
         self.connected = self._ended = False
+
+    @property
+    def user(self) -> str | None:
+        """Whom it serves; None before that is known."""
+        return None if self._principal is None else self._principal.user
+
+    @property
+    def plan(self) -> str:
+        """The plan that the user has; empty before there is one."""
+        return "" if self._principal is None else self._principal.plan
+
+    def allow(self, channel: str) -> None:
+        """Raises ForbiddenError for a channel that the token may not read."""
+        if self._principal is not None:
+            self._principal.allow(channel)
 
     def open(self) -> None:
         """Start its clocks: the deadline for `connect`, then heartbeats."""
@@ -98,19 +113,16 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         self._feed.beats.remove(self, self._part)
-        for task in self._catching.values():
-            task.cancel()
-        for follower in self._followers.values():
-            follower.leave()
-        self._followers.clear()
+        self.subscriptions.close()
         self.outbox.gone()
         self._on_end(self)
 
     def handle(self, text: str | bytes) -> None:
         """Take a frame of the client: one command a line. Answers go to the outbox; never waits, never raises."""
         lines = (text.encode() if isinstance(text, str) else text).split(b"\n")
-        if sum(map(len, lines)) > self._limits.message_bytes:
-            return self.refuse(TooLargeError(f"a message has at most {self._limits.message_bytes} bytes"))
+        most = self._limits.message_bytes if self._principal else min(STRANGER_BYTES, self._limits.message_bytes)
+        if sum(map(len, lines)) > most:
+            return self.refuse(TooLargeError(f"a message has at most {most} bytes"))
         for line in lines:
             if self.outbox.closed:
                 return None
@@ -132,10 +144,10 @@ class Connection:
         last = [Frame([messages.refusal(command_id, error)])]
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
-    def send_away(self, code: int, reason: str) -> None:
-        """Ask the client to reconnect after the cursors of what it was sent, and close."""
-        in_ms = round(self._feed.jitter() * 1000)
-        last = [Frame([messages.reconnect(in_ms, self._cursors())])]
+    def send_away(self, code: int, reason: str, *, in_s: float = 0) -> None:
+        """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or later; close."""
+        in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
+        last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
         if self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s) and code == SLOW_CODE:
             self._feed.slow["sent_away"] += 1
 
@@ -195,12 +207,12 @@ class Connection:
 
     def follow(self, command: Subscribe) -> None:
         """Subscribe a client that sends no commands itself. Raises EventhubError."""
-        view = view_of(command.lanes, command.types)
+        view = view_of(command.lanes, command.types, command.languages)
         standing = self._feed.notices.standing()
         if standing is not None:
             self._send(standing)
         for one in command.wanted():
-            self._follow(one, view, command.id)
+            self.subscriptions.follow(one, view, command.id)
         self.connected = True
 
     def tell(self, frame: Frame) -> None:
@@ -218,11 +230,28 @@ class Connection:
             raise ForbiddenError("the new token names another user; open another connection for it")
         self._principal = principal
         self._send(messages.encode(id=command.id, type="refreshed", expires_at=principal.expires_at))
+        self.recheck()
         return None
+
+    def recheck(self) -> None:
+        """The token or the account has changed: what was revoked ends for good, and another delay begins anew."""
+        if self._principal is None:
+            return
+        try:
+            self._principal = self._feed.still(self._principal)
+            self.subscriptions.restrict()
+            in_time = self.subscriptions.in_time()
+        except UnauthorizedError as error:
+            self.refuse(error)
+            return
+        except UnavailableError:
+            in_time = False
+        if not in_time:
+            self.send_away(MOVED_CODE, "delayed")
 
     def _subscribe(self, command: Subscribe) -> None:
         try:
-            view = view_of(command.lanes, command.types)
+            view = view_of(command.lanes, command.types, command.languages)
             wanted = command.wanted()
         except MalformedError as error:
             raise InvalidError(error.detail, command.id) from error
@@ -235,86 +264,12 @@ class Connection:
             raise LimitError(what, retry_after_s=wait_s)
         for one in wanted:
             try:
-                self._follow(one, view, command.id)
+                self.subscriptions.follow(one, view, command.id)
             except EventhubError as error:
                 self._send(messages.refusal(command.id, error, one.channel))
 
-    def _follow(self, wanted: Wanted, view: View, command_id: Id) -> None:
-        channel = wanted.channel
-        if channel in self._followers or channel in self._catching:
-            raise LimitError(f"channel {channel} is subscribed already; unsubscribe first", code="already_subscribed")
-        try:
-            name = self._feed.channels.name(channel)
-        except NotFoundError:
-            if not self._feed.channels.may_be(channel) or len(self._catching) >= self._limits.matches:
-                raise
-            self._later(channel, command_id, lambda: self._learn(wanted, view, command_id))
-        else:
-            self._join(name, wanted, view, command_id)
-
-    async def _learn(self, wanted: Wanted, view: View, command_id: Id) -> None:
-        """Another node may have declared the match a moment ago, so the registry is asked before a refusal."""
-        await self._feed.catch_up_registry()
-        self._join(self._feed.channels.name(wanted.channel), wanted, view, command_id)
-
-    def _join(self, name: Name, wanted: Wanted, view: View, command_id: Id) -> None:
-        limit = self._limits.teams if name.kind == "team" else self._limits.matches
-        if sum(f.name.kind == name.kind for f in self._followers.values()) >= limit:
-            raise LimitError(f"{limit} {name.kind} channels are subscribed, no more are allowed; unsubscribe from one")
-        follower: Follower | Board
-        if name.kind in STATES_ONLY:
-            follower = Board(self._feed, self.outbox, name, wanted, command_id, self._catch_up_again, self._now)
-        else:
-            follower = Follower(self._feed, self.outbox, name, view, wanted, command_id, self._catch_up_again)
-        self._followers[wanted.channel] = follower
-        if not follower.join():
-            self._later(wanted.channel, command_id, follower.catch_up)
-
-    def _catch_up_again(self, follower: Follower | Board) -> None:
-        """The client takes less than there is; what it is then told is less, or that it must go."""
-        channel = str(follower.name)
-
-        async def again() -> None:
-            try:
-                await follower.catch_up()
-            except EventhubError as error:
-                hint = "it was told to reconnect; look whether history or Kafka is away, or has lost what it wants"
-                log.warning("slow client cannot be caught up", channel=channel, error=error.detail, hint=hint)
-                self.send_away(SLOW_CODE, "slow")
-
-        if not self.outbox.closed:
-            self._later(channel, None, again)
-
-    def _later(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
-        """Go on with a subscription beside what else the client asks, until it is done, refused or cancelled."""
-        task = asyncio.create_task(self._go_on(channel, command_id, work), name=f"catch-up {channel}")
-        self._catching[channel] = task
-
-    async def _go_on(self, channel: str, command_id: Id, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:
-            named = error if isinstance(error, EventhubError) else EventhubError("catching up failed; it was logged")
-            if named is not error:
-                log.error("catching up failed", channel=channel, exc_info=error)
-            if not isinstance(named, NotFoundError | LimitError):
-                named.retry_after_s = named.retry_after_s or self._limits.retry_after_s
-            follower = self._followers.pop(channel, None)
-            if follower is not None:
-                follower.leave()
-            self._send(messages.refusal(command_id, named, channel))
-        finally:
-            # After an unsubscribe, another task may have this place already.
-            if self._catching.get(channel) is asyncio.current_task():
-                del self._catching[channel]
-
     def _unsubscribe(self, command: Unsubscribe) -> None:
-        follower = self._followers.pop(command.channel, None)
-        task = self._catching.pop(command.channel, None)
-        if task is not None:
-            task.cancel()
-        if follower is not None:
-            follower.leave()
+        self.subscriptions.leave(command.channel)
         self._send(messages.encode(id=command.id, type="unsubscribed", channel=command.channel))
 
     @staticmethod
@@ -323,10 +278,10 @@ class Connection:
 
     def _beat(self) -> None:
         principal = self._principal
-        ended = principal and principal.expires_at + timedelta(seconds=self._limits.token_grace_s) < self._now()
-        if ended:
+        grace_s = self._limits.token_grace_s if principal is None or principal.ours else 0
+        if principal and principal.expires_at + timedelta(seconds=grace_s) < self.now():
             return self.refuse(UnauthorizedError("the token has ended; connect with a new one, or `refresh` in time"))
-        self._send(messages.heartbeat(self._now(), self._cursors()))
+        self._send(messages.heartbeat(self.now(), self.subscriptions.cursors()))
         return None
 
     def _unconnected(self) -> None:
@@ -334,9 +289,6 @@ class Connection:
 
     def _overflow(self) -> None:
         self.send_away(SLOW_CODE, "slow")
-
-    def _cursors(self) -> dict[str, str]:
-        return {channel: f.cursor() for channel, f in self._followers.items() if f.answered}
 
     def _send(self, message: bytes) -> None:
         self.outbox.put(Frame([message]))

@@ -1,18 +1,20 @@
 """What every connection of a node shares: the parts of delivery, and its limits."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.doors import Doors
+from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.notices import Notices
 from eventhub.delivery.outbox import Backlog
 from eventhub.delivery.past import Past
-from eventhub.delivery.ports import CatchUp, Check, Log
+from eventhub.delivery.ports import CatchUp, Check, Log, Still
 from eventhub.delivery.ring import Ring
+from eventhub.delivery.shared import Kept
 from eventhub.delivery.sheets import Sheets
 
 
@@ -35,6 +37,11 @@ class Limits:
     """A client that is so far behind gets the state of a match in place of what led to it."""
     message_bytes: int = 65_536
     page_events: int = 500
+    shared_pages_bytes: int = 67_108_864
+    """How much of what was fetched for some is kept for others who resume."""
+    shared_frames_bytes: int = 33_554_432
+    fetches: int = 4
+    """How many pages are fetched at once, whoever waits for them."""
     ping_s: float = 25
     auth_deadline_s: float = 10
     close_timeout_s: float = 5
@@ -56,9 +63,15 @@ class Limits:
     handshakes_per_s: float = 20
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
+    reconnects_per_s: float = 500
+    """How fast the clients of a node that drains come to the others."""
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     """Of web pages that may open the stream, beside the node's own."""
+    plan_delays_s: Mapping[str, float] = field(default_factory=dict)
+    """How much later than others the readers of a plan see what happens."""
+    match_delays_s: tuple[float, ...] = ()
+    """The delays that a match may be declared with."""
 
 
 TOLD = (
@@ -79,7 +92,10 @@ TOLD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """The parts that serve subscribers. `jitter` gives numbers in [0, 1)."""
+    """The parts that serve subscribers, who see everything `delay_s` late. `jitter` gives numbers in [0, 1).
+
+    `tier` answers what readers of a plan may see of matches with a delay of their own (delivery/tiers.py).
+    """
 
     node: str
     source: Log
@@ -88,7 +104,10 @@ class Feed:
     sheets: Sheets
     hub: Hub
     past: Past
+    frames: Kept[list[tuple[Frame, int]]]
+    """What was sent to some who resumed, for others who resume: frames, each with how many events it has."""
     check: Check
+    still: Still
     backlog: Backlog
     beats: Beats
     doors: Doors
@@ -96,5 +115,7 @@ class Feed:
     notices: Notices
     catch_up_registry: CatchUp
     jitter: Callable[[], float]
+    tier: Callable[[str, float], "Feed"]
+    delay_s: float = 0
     slow: Counter[str] = field(default_factory=Counter)
     """What was done about slow clients, by step: `conflated`, `stood_in`, `sent_away`."""

@@ -16,7 +16,8 @@ from eventhub.delivery.cursor import pairs
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.pace import Pace
 from eventhub.delivery.ports import Log, Registry
-from eventhub.delivery.view import ALL, View
+from eventhub.delivery.view import View
+from eventhub.events import Match
 from eventhub.record import LogRecord
 
 MAX_VIEWS = 32
@@ -61,7 +62,14 @@ class Hub:
     """Channels with their subscribers. One event loop; every method but `reached` is synchronous."""
 
     def __init__(
-        self, source: Log, registry: Registry, channels: Channels, sheet_of: Callable[[str], bytes], *, window_s: float
+        self,
+        source: Log,
+        registry: Registry,
+        channels: Channels,
+        sheet_of: Callable[[str], bytes],
+        *,
+        window_s: float,
+        delay_s: float = 0,
     ) -> None:
         self.seen: dict[int, int] = {}
         self._source = source
@@ -69,6 +77,7 @@ class Hub:
         self._channels = channels
         self._sheet_of = sheet_of
         self._pace = Pace(window_s)
+        self._delay_s = delay_s
         self._tables: dict[str, dict[str, _Channel]] = {kind: {} for kind in KINDS}
         self._matches, self._teams = self._tables[MATCH], self._tables[TEAM]
         self._touched: dict[_Audience, None] = {}
@@ -82,13 +91,11 @@ class Hub:
         """Take a batch, offsets ascending within a partition; what is due goes out at its end."""
         for record in records:
             if record.value is not None:
-                channel = self._matches.get(record.match_id)
-                if channel is not None:
-                    self._put(channel, record, record.offset)
-                if self._teams:
-                    self._put_teams(record)
-                if record.kind.endswith(":state"):
-                    self._put_boards(record)
+                match = self._registry.get(record.match_id)
+                if match is not None and match.delay_s > self._delay_s:
+                    self._outgrown(match)
+                else:
+                    self._put_all(record, match)
             # Only now: while one channel has the record, `flushed` of another must not count it.
             self.seen[record.partition] = record.offset
         if self._touched:
@@ -100,10 +107,13 @@ class Hub:
             self._wake()
 
     def view_for(self, name: Name, view: View) -> View:
-        """The view that a subscriber gets: beyond 32 views of a channel, the next wider one, which is all of it."""
+        """The view that a subscriber gets: beyond 32 views of a channel the next wider one, which is all of it.
+
+        All but translations, if it asks for none.
+        """
         channel = self._find(name)
         known = channel is None or view in channel.audiences or len(channel.audiences) < MAX_VIEWS
-        return view if known else ALL
+        return view if known else view.wider()
 
     def flushed(self, name: Name, view: View, partition: int) -> int:
         """The last offset up to which everything that the view lets pass has gone out to its subscribers."""
@@ -158,7 +168,7 @@ class Hub:
             passes = audience.passing.get(kind)
             if passes is None:
                 passes = audience.passing[kind] = audience.view.passes(kind)
-            if not passes:
+            if not passes and not (record.revises and audience.view.passes(kind, record.revises)):
                 continue
             if message is None:
                 message = self._message(channel, record, place)
@@ -170,10 +180,24 @@ class Hub:
             audience.urgent = audience.urgent or kind[:1] == "c"
             self._touched[audience] = None
 
-    def _put_teams(self, record: LogRecord) -> None:
-        match = self._registry.get(record.match_id)
-        if match is None:
-            return
+    def _put_all(self, record: LogRecord, match: Match | None) -> None:
+        channel = self._matches.get(record.match_id)
+        if channel is not None:
+            self._put(channel, record, record.offset)
+        if self._teams and match is not None:
+            self._put_teams(record, match)
+        if record.kind.endswith(":state"):
+            self._put_boards(record)
+
+    def _outgrown(self, match: Match) -> None:
+        """The match was declared with a longer delay than this hub has: who follows it here must join another."""
+        for channel in (self._matches.get(match.match_id), *map(self._teams.get, (match.home.id, match.away.id))):
+            for audience in [] if channel is None else list(channel.audiences.values()):
+                for subscriber in list(audience.subscribers):
+                    del audience.subscribers[subscriber]
+                    subscriber.fall_behind()
+
+    def _put_teams(self, record: LogRecord, match: Match) -> None:
         for team_id in {match.home.id, match.away.id}:
             channel = self._teams.get(team_id)
             if channel is not None:

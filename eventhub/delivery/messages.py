@@ -34,7 +34,7 @@ class Wanted(msgspec.Struct, kw_only=True):
 
 
 class Subscribe(_Command, tag="subscribe"):
-    """One channel, or several at once; lanes and types hold for all of them."""
+    """One channel, or several at once; lanes, types and the languages of translations hold for all of them."""
 
     channel: str | None = None
     cursor: str | None = None
@@ -42,6 +42,7 @@ class Subscribe(_Command, tag="subscribe"):
     channels: list[Wanted] = []
     lanes: list[str] = []
     types: list[str] = []
+    languages: list[str] = []
 
     def wanted(self) -> list[Wanted]:
         """All channels that it asks for. Raises MalformedError when it asks for none."""

@@ -10,7 +10,19 @@ from eventhub.auth import Principal
 from eventhub.events import Match
 from eventhub.record import LogRecord, Seed
 
-__all__ = ["CatchUp", "Check", "History", "Log", "LogRecord", "Principal", "Registry", "Seed", "Seeds", "Stored"]
+__all__ = [
+    "CatchUp",
+    "Check",
+    "History",
+    "Log",
+    "LogRecord",
+    "Principal",
+    "Registry",
+    "Seed",
+    "Seeds",
+    "Still",
+    "Stored",
+]
 
 
 class Log(Protocol):
@@ -55,6 +67,10 @@ class Stored(Protocol):
     def body(self) -> bytes:
         """The log record's value."""
 
+    @property
+    def revises(self) -> str:
+        """The kinds of what it revises, as the log's record has them; empty for most."""
+
 
 class History(Protocol):
     """The projection of the log in Postgres. Every call raises UnavailableError within its own deadline."""
@@ -66,7 +82,10 @@ class History(Protocol):
         """The last offset above `after` that history never got, because the log no longer had it; None: it got all."""
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> Sequence[Stored]:
-        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given."""
+        """Events of a match above an offset, ascending, at most `limit`.
+
+        When `types` are given, only those and what revises them.
+        """
 
 
 class Seeds(Protocol):
@@ -78,6 +97,9 @@ class Seeds(Protocol):
 
 Check = Callable[[str], Principal]
 """From access token to whom it names. Raises UnauthorizedError."""
+
+Still = Callable[[Principal], Principal]
+"""The principal as it is now, with the plan of now. Raises UnauthorizedError when it was revoked since."""
 
 CatchUp = Callable[[], Awaitable[None]]
 """Returns once the registry has every match that any node had declared when it was called. Raises UnavailableError."""

@@ -13,8 +13,8 @@ from eventhub.auth import bearer
 from eventhub.delivery.cursor import Cursor, bad_cursor, parse
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.past import Entry
-from eventhub.delivery.ports import Registry
-from eventhub.delivery.view import View, view_of
+from eventhub.delivery.ports import Principal, Registry
+from eventhub.delivery.view import ANY, View, view_of
 from eventhub.errors import MalformedError, NotFoundError
 from eventhub.events import Match, Status
 from eventhub.web import JSON
@@ -39,7 +39,7 @@ class Reads:
 
     async def matches(self, request: Request) -> Response:
         """Sheets of the matches that fit `status`, `date` (UTC day of the start) and `competition`, by start."""
-        feed = self._authorized(request)
+        feed, principal = self._authorized(request)
         status = request.query_params.get("status")
         if status is not None and status not in get_args(Status):
             raise MalformedError(
@@ -50,30 +50,30 @@ class Reads:
 
         def fits(match: Match) -> bool:
             on_day = day is None or match.starts_at.astimezone(UTC).date() == day
-            return on_day and (competition is None or match.competition == competition)
+            wanted = on_day and (competition is None or match.competition == competition)
+            return wanted and principal.may_read(f"match:{match.match_id}")
 
         found = sorted(filter(fits, self._registry.values()), key=lambda m: (m.starts_at, m.match_id))
-        sheets = [feed.sheets.of(m.match_id) for m in found]
+        sheets = [feed.tier(principal.plan, m.delay_s).sheets.of(m.match_id) for m in found]
         bodies = [sheet.body for sheet in sheets if status is None or sheet.status == status]
         return Response(b'{"items":[%s]}' % b",".join(bodies), media_type=JSON)
 
     async def match(self, request: Request) -> Response:
         """The sheet of a match."""
-        feed = self._authorized(request)
-        return Response(feed.sheets.of(await self._known(feed, request)).body, media_type=JSON)
+        feed, match_id = await self._of_match(request)
+        return Response(feed.sheets.of(match_id).body, media_type=JSON)
 
     async def events(self, request: Request) -> Response:
         """A page of a match's events, each as it is on the log, with its cursor added.
 
         `incomplete` is true where history has a gap behind the cursor, in which events of this match may have been.
         """
-        feed = self._authorized(request)
-        match_id = await self._known(feed, request)
+        feed, match_id = await self._of_match(request)
         partition = feed.source.partition_of(match_id)
         limit = _limit(request.query_params.get("limit"))
         names = [name for given in request.query_params.getlist("type") for name in given.split(",")]
         after = _after(request.query_params.get("cursor"), feed.source.epoch, partition)
-        entries, whole = await _collect(feed, match_id, after, limit + 1, view_of([], names))
+        entries, whole = await _collect(feed, match_id, after, limit + 1, view_of([], names, [ANY]))
         cursors = [str(Cursor(feed.source.epoch, {partition: entry.offset})).encode() for entry in entries[:limit]]
         pairs = zip(entries, cursors, strict=False)
         # The event's bytes stay as they are; the cursor is written into their end.
@@ -82,18 +82,20 @@ class Reads:
         told = b"" if whole else b',"incomplete":true'
         return Response(b'{"items":[%s],"next_cursor":%s%s}' % (items, following, told), media_type=JSON)
 
-    def _authorized(self, request: Request) -> Feed:
+    def _authorized(self, request: Request) -> tuple[Feed, Principal]:
         feed = self._feed_now()
-        feed.check(bearer(request.headers.get("authorization")))
-        return feed
+        return feed, feed.check(bearer(request.headers.get("authorization")))
 
-    async def _known(self, feed: Feed, request: Request) -> str:
+    async def _of_match(self, request: Request) -> tuple[Feed, str]:
+        """The match that is asked for, and the feed whose horizon holds for it."""
+        feed, principal = self._authorized(request)
         match_id: str = request.path_params["match_id"]
+        principal.allow(f"match:{match_id}")
         if match_id not in self._registry:
             await feed.catch_up_registry()
         if match_id not in self._registry:
             raise NotFoundError(f"there is no match {match_id[:80]!r}; it was not declared", code="unknown_match")
-        return match_id
+        return feed.tier(principal.plan, self._registry[match_id].delay_s), match_id
 
 
 async def _collect(feed: Feed, match_id: str, after: int, count: int, view: View) -> tuple[list[Entry], bool]:

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from heapq import merge
 
-from eventhub.delivery import messages, slow
+from eventhub.delivery import emission, messages, slow
 from eventhub.delivery.channels import MATCH, Name
-from eventhub.delivery.cursor import Cursor, bad_cursor, pairs, parse
+from eventhub.delivery.cursor import Cursor, bad_cursor, parse
 from eventhub.delivery.feed import Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Id, Wanted
@@ -24,11 +24,17 @@ from eventhub.delivery.view import View
 from eventhub.errors import UnavailableError
 
 
+class DelayedError(UnavailableError):
+    """A match of the channel was declared with a longer delay since it was subscribed."""
+
+    code = "delayed"
+
+
 class Follower:
     """One channel of one connection: first catching up, then `live`. `behind` is told when it falls behind again."""
 
     __slots__ = (
-        "_answered", "_behind", "_buffer", "_feed", "_floor", "_head", "_id", "_outbox", "_prefix", "_resets", "_slow",
+        "_answered", "_behind", "_buffer", "_feed", "_floor", "_head", "_id", "_outbox", "_resets", "_slow",
         "_start", "_upto", "live", "name", "view",
     )  # fmt: skip
 
@@ -52,7 +58,6 @@ class Follower:
         self._head: list[bytes] = []
         self._answered = False
         self._resets = 0
-        self._prefix = messages.prefix(str(name), feed.source.epoch)
         self._start: dict[str, int] = {}
         self._upto: dict[str, int] = {}
         self._buffer: dict[str, list[Entry]] = {}
@@ -64,6 +69,11 @@ class Follower:
         """Whether the client has been told that it is subscribed."""
         return self._answered
 
+    @property
+    def delay_s(self) -> float:
+        """How late this channel is seen."""
+        return self._feed.delay_s
+
     def cursor(self) -> str:
         """Everything up to here was sent."""
         places = self._floor
@@ -73,7 +83,10 @@ class Follower:
         return str(Cursor(self._feed.source.epoch, places))
 
     def join(self) -> bool:
-        """The last step: what the ring has up to the channel's last flush, then live. False: more must be fetched."""
+        """The last step: what the ring has up to the channel's last flush, then live. False: more must be fetched.
+
+        Raises DelayedError.
+        """
         hub = self._feed.hub
         groups = self._groups()
         if self._ahead(groups):
@@ -110,7 +123,7 @@ class Follower:
     async def catch_up(self) -> None:
         """Page by page until `join` succeeds or the connection ends; waits for the client between pages.
 
-        Raises UnavailableError when neither history nor the log can be read.
+        Raises UnavailableError when neither history nor the log can be read, and DelayedError.
         """
         await self._outbox.drained()
         while not self._outbox.closed:
@@ -159,6 +172,8 @@ class Follower:
         return self._feed.channels.groups(self.name)
 
     def _groups(self) -> dict[int, list[str]]:
+        if self._feed.channels.delay_s(self.name) > self._feed.delay_s:
+            raise DelayedError(f"a match of channel {self.name} has a longer delay now; subscribe again")
         # A match that was declared since had no events before.
         groups = self._matches()
         for partition, matches in groups.items():
@@ -189,6 +204,7 @@ class Follower:
                 cursor=self.cursor(),
                 recovered=recovered,
                 view=self.view.told(),
+                delay_s=self._feed.delay_s,
             )
         ]
 
@@ -231,7 +247,7 @@ class Follower:
         if not all(ring.covers(m, self._upto[m]) for m in matches):
             return float("inf")
         following = [record.appended_ms for m in matches for record in ring.after(m, self._upto[m], 1)]
-        return (ring.newest_ms - min(following, default=ring.newest_ms)) / 1000
+        return (ring.newest_ms - min(following, default=ring.newest_ms)) / 1000 - self._feed.delay_s
 
     def _stand_in(self, partition: int, matches: list[str]) -> None:
         """Of a match that is far behind, the critical events and the state that the others led to."""
@@ -267,7 +283,10 @@ class Follower:
         flushed = self._feed.hub.flushed(self.name, self.view, partition)
         entries = self._take(matches, min(flushed, min(self._upto[m] for m in matches)))
         if conflate:
-            entries = self._conflate(partition, entries)
+            left = slow.conflate(entries)
+            self._feed.slow["conflated"] += bool(left.skipped)
+            self._head += self._told(partition, left.skipped)
+            entries = left.entries
         sent = 0
         for run in messages.pieces([entry.value for entry in entries], self._feed.limits.queue_bytes // 4):
             self._emit(partition, entries[sent : sent + len(run)])
@@ -292,40 +311,30 @@ class Follower:
             if self._upto[match_id] < flushed:
                 if not self._feed.ring.covers(match_id, self._upto[match_id]):
                     return None
-                limit = self._feed.limits.page_events + 1
-                records = self._feed.ring.after(match_id, self._upto[match_id], limit)
-                if len(records) == limit:
+                records = self._feed.ring.before(match_id, self._upto[match_id], flushed)
+                if len(records) > self._feed.limits.page_events:
                     return None
                 parts.append(held(records, self.view))
         return [e for e in merge(*parts) if e.offset <= flushed]
 
-    def _conflate(self, partition: int, entries: list[Entry]) -> list[Entry]:
-        left = slow.conflate(entries)
-        self._feed.slow["conflated"] += bool(left.skipped)
-        self._head += self._told(partition, left.skipped)
-        return left.entries
-
     def _told(self, partition: int, skipped: list[Skipped]) -> list[bytes]:
-        """What was left out, for the client."""
-        epoch, channel = self._feed.source.epoch, str(self.name)
-
-        def cursor(offset: int) -> str:
-            return str(Cursor(epoch, {**self._floor, partition: offset}))
-
-        return [messages.skipped(channel, one.lane, one.events, cursor(one.first), cursor(one.last)) for one in skipped]
+        return emission.told(self.name, self._feed.source.epoch, self._floor, partition, skipped)
 
     def _emit(self, partition: int, entries: list[Entry]) -> None:
         """Send events with a cursor each; the floor follows frame by frame, for a refused frame was not sent."""
-        sent = 0
-        for piece in messages.pieces([self._message(partition, entry) for entry in entries]):
-            if not self._outbox.put(Frame([*self._head, *piece])):
+        if self._head and entries:
+            first, entries = entries[: emission.WITH_ANSWER], entries[emission.WITH_ANSWER :]
+            self._head += emission.lines(self.name, self._feed.source.epoch, self._floor, partition, first)
+            self._send_head()
+            if self._head:
                 return
-            self._head, self._answered = [], True
-            sent += len(piece)
+            self._floor[partition] = first[-1].offset
+        sent = 0
+        for frame, events in emission.frames(self._feed, self.name, self._floor, partition, entries):
+            if not self._outbox.put(frame):
+                return
+            sent += events
             self._floor[partition] = entries[sent - 1].offset
-
-    def _message(self, partition: int, entry: Entry) -> bytes:
-        return messages.event(self._prefix, pairs({**self._floor, partition: entry.offset}), entry.value)
 
     def _send_head(self) -> None:
         if self._head and self._outbox.put(Frame(self._head)):

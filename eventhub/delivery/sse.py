@@ -120,6 +120,7 @@ def events_route(door: Door, known: Known) -> Route:
         channel = query.get("channel")
         if not channel or len(query.getlist("channel")) > 1:
             raise MalformedError("name one channel: ?channel=match:ID", pointer="/channel")
+        principal.allow(channel)
         await known(channel)
         if request.method == "HEAD":
             return Response(media_type=MEDIA_TYPE, headers=HEADERS)
@@ -128,7 +129,7 @@ def events_route(door: Door, known: Known) -> Route:
         connection.outbox.attach(wire)
         connection.open()
         place = {"cursor": lost or query.get("cursor"), "from": query.get("from")}
-        lists = {name: query[name].split(",") for name in ("lanes", "types") if query.get(name)}
+        lists = {name: query[name].split(",") for name in ("lanes", "types", "languages") if query.get(name)}
         try:
             command = msgspec.convert({"type": "subscribe", "channel": channel, **place, **lists}, Subscribe)
             connection.follow(command)

@@ -18,6 +18,14 @@ from eventhub.record import LogRecord, Lost, TellCut, tell_nobody
 
 log = structlog.get_logger(__name__)
 Learn = Callable[[Sequence[LogRecord]], None]
+Later = Callable[[Sequence[LogRecord]], None]
+"""Takes the records on to readers who see them later."""
+
+
+def _no_one(records: Sequence[LogRecord]) -> None:
+    """Nobody reads later."""
+
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
@@ -29,14 +37,21 @@ class Tail:
     """
 
     def __init__(
-        self, source: Log, ring: Ring, sheets: Sheets, hub: Hub, learn: Learn, log_was_cut: TellCut = tell_nobody
+        self,
+        source: Log,
+        ring: Ring,
+        sheets: Sheets,
+        hub: Hub,
+        learn: Learn,
+        log_was_cut: TellCut = tell_nobody,
+        later: Later = _no_one,
     ) -> None:
         self.alarms = 0
         self._log_was_cut = log_was_cut
         self._again: set[int] = set()
         self.caught_up = asyncio.Event()
         self._source, self._ring, self._sheets, self._hub = source, ring, sheets, hub
-        self._learn = learn
+        self._learn, self._later = learn, later
         self._position: dict[int, int] = {}
         self._goal: dict[int, int] = {}
         self._raw: dict[int, tuple[bytes, tuple[int, ...]]] = {}
@@ -49,6 +64,10 @@ class Tail:
         self._hub.begin(self._position)
         self._sheets.begin(self._position)
         self._look()
+
+    def positions(self) -> dict[int, int]:
+        """Per partition the next offset to come."""
+        return dict(self._position)
 
     def position(self, partition: int) -> int:
         """The next offset to come."""
@@ -77,6 +96,7 @@ class Tail:
         if fresh:
             self._learn(fresh)
             self._hub.publish(fresh)
+            self._later(fresh)
         if self._goal:
             self._look()
 

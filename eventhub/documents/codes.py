@@ -8,6 +8,7 @@ from eventhub.errors import (
     ITEM_CODES,
     ConflictError,
     EventhubError,
+    ForbiddenError,
     LimitError,
     MalformedError,
     NotFoundError,
@@ -36,7 +37,12 @@ ERRORS = _table()
 NARROWED: tuple[Code, ...] = (
     Code("bad_cursor", MalformedError, "The cursor is not one that the server gave, or is of another match."),
     Code("epoch_changed", MalformedError, "The log was begun anew since this cursor; start without one."),
+    Code("channel_not_allowed", ForbiddenError, "The token's claim `channels` does not name this channel or match."),
     Code("unknown_channel", NotFoundError, "No channel of the stream has this name."),
+    Code("delayed", UnavailableError, "A match of the channel is shown later than before; subscribe again."),
+    Code(
+        "unknown_delay", RejectedError, "A match cannot be declared with this delay; the operator lists those it can."
+    ),
     Code("already_subscribed", LimitError, "The stream has this channel already; unsubscribe first."),
     Code("key_rate", LimitError, "The key sends more to this node than a key may; nothing was taken, send it again."),
     Code("overloaded", UnavailableError, "The node has too much to do, and this source waits first; send it again."),

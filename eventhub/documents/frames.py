@@ -47,10 +47,11 @@ class Limits(msgspec.Struct):
 
 
 class View(msgspec.Struct):
-    """What passes of a channel; null: everything."""
+    """What passes of a channel; null: everything. Translations pass in these languages only."""
 
     lanes: list[str] | None
     types: list[str] | None
+    languages: list[str]
 
 
 class Connected(_Message, tag="connected"):
@@ -65,13 +66,17 @@ class Connected(_Message, tag="connected"):
 
 
 class Subscribed(_Message, tag="subscribed"):
-    """What follows on this channel follows from here. `recovered`: everything after the given cursor comes."""
+    """What follows on this channel follows from here. `recovered`: everything after the given cursor comes.
+
+    All of it is seen `delay_s` after the node has it: the larger of what the plan and the match ask for.
+    """
 
     id: Id
     channel: Channel
     cursor: Cursor
     recovered: bool
     view: View
+    delay_s: float
 
 
 class Unsubscribed(_Message, tag="unsubscribed"):

@@ -9,7 +9,8 @@ import msgspec
 
 from eventhub.documents import shapes
 from eventhub.documents.codes import ERRORS, PROBLEM_CODES
-from eventhub.documents.operations import OPERATIONS, Access, Answer, Operation, Parameter
+from eventhub.documents.operation import Access, Answer, Operation, Parameter
+from eventhub.documents.operations import OPERATIONS
 from eventhub.documents.reference import COORDINATES
 from eventhub.events import TYPES
 from eventhub.mode import Name
@@ -22,11 +23,13 @@ RETRY = (429, 503)
 SCHEMES: dict[Access, str] = {
     "ingestKey": "A key of the path's source: `eventhub keys create sensors|broadcast|social`.",
     "adminKey": "A key for declaring matches: `eventhub keys create admin`.",
-    "accessToken": "An access token, valid for 15 minutes: `eventhub token create`.",
+    "accessToken": "An access token, valid for 15 minutes: `POST /v1/auth/login`, `eventhub token create`, or one of an"
+    " issuer that the operators trust.",
 }
 TAGS = {
     "ingest": "Events in. An answer of 202 means that they are on the log and stay there.",
     "matches": "Reads: match sheets, and what happened in log order.",
+    "accounts": "Logging in, renewing access tokens, logging out. A refresh token is used once, for the next one.",
     "documents": "What describes this interface.",
 }
 HEADERS: dict[str, Json] = {
@@ -40,6 +43,7 @@ HEADERS: dict[str, Json] = {
         "schema": {"type": "integer", "minimum": 1},
         "required": True,
     },
+    "Cache-Control": {"description": "For how long it may be kept.", "schema": {"type": "string"}},
     "ETag": {"description": "Changes when the document does.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}},
 }
@@ -135,6 +139,8 @@ def _operation(one: Operation, made: dict[str, Json]) -> Json:
 
 
 def _tag(one: Operation) -> str:
+    if one.path.startswith("/v1/auth/"):
+        return "accounts"
     if one.access is None:
         return "documents"
     return "matches" if one.access == "accessToken" else "ingest"

@@ -4,57 +4,18 @@ The stream is not an operation of HTTP (AsyncAPI describes it), nor are the live
 this table with the routes that a node serves.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
 from eventhub.config import Ingest
 from eventhub.delivery.reads import DEFAULT_LIMIT, MAX_LIMIT
 from eventhub.documents import shapes
+from eventhub.documents.accounts import ACCOUNTS
+from eventhub.documents.operation import Answer, Operation, Parameter
 from eventhub.events import TYPES, Match, Source, Status
 from eventhub.ingest.decode import NDJSON
 from eventhub.ingest.matches import Declaration
 from eventhub.ingest.status import KeyStatus
 from eventhub.web import JSON, PROBLEM
-
-Access = Literal["ingestKey", "adminKey", "accessToken"]
-Shape = Any
-"""A type, or a JSON schema as it is."""
-
-
-class Parameter(NamedTuple):
-    """A parameter in the path, the query or the header; `schema` is JSON Schema."""
-
-    name: str
-    place: Literal["path", "query", "header"]
-    schema: dict[str, Any]
-    meaning: str
-    required: bool = False
-    explode: bool = True
-
-
-class Answer(NamedTuple):
-    """A good answer; `shape` None: without a body."""
-
-    status: int
-    meaning: str
-    shape: Shape
-    headers: tuple[str, ...] = ()
-    media: str = JSON
-
-
-class Operation(NamedTuple):
-    """One method of one path. `body` maps content types to shapes; `refusals` are statuses that are problems."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    text: str
-    access: Access | None
-    parameters: tuple[Parameter, ...]
-    body: dict[str, Shape]
-    answers: tuple[Answer, ...]
-    refusals: tuple[int, ...]
-
 
 _LIMITS = Ingest()
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -185,7 +146,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (MATCH_ID,),
         {},
         (Answer(200, "The sheet.", shapes.MatchSheet),),
-        (401, 404, 429, 503),
+        (401, 403, 404, 429, 503),
     ),
     Operation(
         "GET",
@@ -209,7 +170,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
         {},
         (Answer(200, "A page.", shapes.EventPage),),
-        (400, 401, 404, 410, 429, 503),
+        (400, 401, 403, 404, 410, 429, 503),
     ),
     Operation(
         "GET",
@@ -225,12 +186,14 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("from", "query", {"const": "start"}, "`start`: the whole history."),
             Parameter("lanes", "query", _TEXT, "Only these lanes, with commas between.", explode=False),
             Parameter("types", "query", _TYPES, "Only these types, with commas between.", explode=False),
+            Parameter("languages", "query", _TEXT, "Translations in these languages, with commas.", explode=False),
             Parameter("Last-Event-ID", "header", _TEXT, "The last id that came; before `cursor`."),
         ),
         {},
         (Answer(200, "Events, without an end.", _TEXT, media="text/event-stream"),),
         (400, 401, 403, 404, 429, 503),
     ),
+    *ACCOUNTS,
     *(
         Operation(
             "GET",

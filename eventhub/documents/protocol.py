@@ -101,7 +101,7 @@ MESSAGES: tuple[Message, ...] = (
             "connections_per_user_total": 100,
         },
     ),
-    _client(messages.Subscribe, id=2, type="subscribe", channel=MATCH, lanes=["critical", "normal"]),
+    _client(messages.Subscribe, id=2, type="subscribe", channel=MATCH, lanes=["critical", "normal"], languages=["de"]),
     _client(messages.Subscribe, id=3, type="subscribe", channels=[_of(MATCH, CURSOR), {"channel": "match:other"}]),
     _node(
         frames.Subscribed,
@@ -109,7 +109,8 @@ MESSAGES: tuple[Message, ...] = (
         type="subscribed",
         **_of(MATCH, CURSOR),
         recovered=True,
-        view={"lanes": ["critical", "normal"], "types": None},
+        view={"lanes": ["critical", "normal"], "types": None, "languages": ["de"]},
+        delay_s=0,
     ),
     _node(frames.State, type="state", **_of(MATCH, CURSOR), state=SHEET),
     _node(frames.StreamEvent, type="event", **_of(MATCH, LATER), event=GOAL),

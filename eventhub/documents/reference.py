@@ -137,6 +137,8 @@ def _setting(entry: Entry, schema: Mapping[str, Any]) -> Sequence[str]:
 
 def _values(schema: Mapping[str, Any]) -> str:
     """A JSON schema in words."""
+    if "$ref" in schema:
+        return "tables"
     if "anyOf" in schema:
         return _values(next(one for one in schema["anyOf"] if one.get("type") != "null"))
     if "enum" in schema:

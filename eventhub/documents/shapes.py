@@ -3,6 +3,7 @@
 Tests compare every real answer with these.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -50,6 +51,32 @@ class Problem(msgspec.Struct):
     detail: str
     code: ProblemCode
     errors: list[Place]
+
+
+class Granted(msgspec.Struct):
+    """Tokens of a login. The access token is for `Authorization: Bearer`; the refresh token only for what renews it."""
+
+    access_token: str
+    expires_at: datetime
+    refresh_token: str
+    refresh_expires_at: datetime
+
+
+class PublicKey(msgspec.Struct):
+    """A public key as a JWK (RFC 8037); tokens name it in their header by `kid`."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+
+
+class PublicKeys(msgspec.Struct):
+    """Keys that tokens of this platform may be signed with; the one that signs now comes first."""
+
+    keys: list[PublicKey]
 
 
 class Taken(msgspec.Struct):

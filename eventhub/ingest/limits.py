@@ -14,3 +14,5 @@ class Limits(NamedTuple):
     items_per_s: int = 50_000
     items_burst: int = 100_000
     bytes_per_s: int = 64 << 20
+    match_delays_s: tuple[float, ...] = ()
+    """The delays that a match may be declared with."""

@@ -30,6 +30,7 @@ class Declaration(msgspec.Struct, forbid_unknown_fields=True):
     starts_at: Moment
     players: Annotated[list[Player], msgspec.Meta(max_length=MAX_PLAYERS)] = []
     competition: Name | None = None
+    delay_s: float = 0
 
 
 _declaration = msgspec.json.Decoder(Declaration)
@@ -64,6 +65,14 @@ async def put_match(node: Node, request: Request) -> Response:
         error = ConflictError(f"match {match_id} is declared already, starting at {known.starts_at.isoformat()}")
         return web.problem(error, match=known)
     match = _match(match_id, body)
+    may = node.limits.match_delays_s
+    if match.delay_s and match.delay_s not in may:
+        raise RejectedError(
+            f"delay_s is {match.delay_s:g}; a match may have {', '.join(f'{d:g}' for d in (0, *may))}, and the operator"
+            " adds others to delivery.match_delays_s",
+            code="unknown_delay",
+            pointer="/delay_s",
+        )
     if match != known:
         record = Outgoing(match_id.encode(), msgspec.json.encode(match), [])
         partition = node.partitioner(match_id)
@@ -96,6 +105,7 @@ def _match(match_id: str, body: bytes) -> Match:
         starts_at=told.starts_at.astimezone(UTC),
         players=told.players,
         competition=told.competition,
+        delay_s=told.delay_s,
     )
 
 

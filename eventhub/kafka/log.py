@@ -22,7 +22,7 @@ def log_record(consumed: Any) -> LogRecord:
     """A consumed Kafka record as a log record; only the header is read."""
     head = record.head(consumed.headers)
     key = consumed.key
-    event_id, fingerprint, _, kind = record.log_tags(head) if consumed.value is not None else NO_TAGS
+    event_id, fingerprint, _, kind, revises = record.log_tags(head) if consumed.value is not None else NO_TAGS
     return LogRecord(
         consumed.partition,
         consumed.offset,
@@ -34,6 +34,7 @@ def log_record(consumed: Any) -> LogRecord:
         record.lives(head),
         event_id,
         fingerprint,
+        revises.decode(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The live page: static files at `/`, and in development an access token of its own.
+"""The live page: static files at `/`, its client at `/eventhub.js`, in development an access token of its own.
 
 It stands beside the path: the page is a client of `/v1/stream` and of the reads like any other, and gets nothing
 that they do not give.
@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -23,6 +25,7 @@ MakeToken = Callable[[], tuple[str, datetime]]
 """Makes an access token for the page, with the moment of its end."""
 
 INDEX = "index.html"
+CLIENT = "eventhub.js"
 CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -44,7 +47,7 @@ def routes(make_token: MakeToken | None) -> list[BaseRoute]:
 
     Reads the static files (under 100 KB). The handlers raise NotFoundError and ForbiddenError.
     """
-    files = _read()
+    files, module = _read(), _client()
 
     async def index(request: Request) -> Response:
         return _send(files[INDEX], request)
@@ -55,6 +58,9 @@ def routes(make_token: MakeToken | None) -> list[BaseRoute]:
         if found is None:
             raise NotFoundError(f"the page has no file {request.path_params['name'][:80]!r}")
         return _send(found, request)
+
+    async def client(request: Request) -> Response:
+        return _send(module, request)
 
     async def token(request: Request) -> Response:
         if make_token is None:
@@ -67,6 +73,7 @@ def routes(make_token: MakeToken | None) -> list[BaseRoute]:
 
     return [
         Route("/", index, methods=["GET"], name="page"),
+        Route(f"/{CLIENT}", client, methods=["GET"], name="client"),
         Route("/page/token", token, methods=["POST"], name="page-token"),
         Route("/page/{name}", file, methods=["GET"], name="page-file"),
     ]
@@ -76,11 +83,21 @@ def _read() -> dict[str, StaticFile]:
     """The files by name; through importlib, so that they are found in a wheel too."""
     found = {}
     for entry in resources.files(__name__).joinpath("static").iterdir():
-        content_type = CONTENT_TYPES.get(entry.name.rpartition(".")[2])
-        if content_type is not None:
-            content = entry.read_bytes()
-            found[entry.name] = StaticFile(content, content_type, f'"{hashlib.sha256(content).hexdigest()[:24]}"')
+        if entry.name.rpartition(".")[2] in CONTENT_TYPES:
+            found[entry.name] = _file(entry)
     return found
+
+
+def _client() -> StaticFile:
+    """The JavaScript client: in a wheel beside this file, in the repository where it is kept."""
+    packed = resources.files(__name__) / CLIENT
+    return _file(packed if packed.is_file() else Path(__file__).parents[2] / "clients" / "js" / CLIENT)
+
+
+def _file(entry: Traversable) -> StaticFile:
+    content = entry.read_bytes()
+    content_type = CONTENT_TYPES[entry.name.rpartition(".")[2]]
+    return StaticFile(content, content_type, f'"{hashlib.sha256(content).hexdigest()[:24]}"')
 
 
 def _send(file: StaticFile, request: Request) -> Response:

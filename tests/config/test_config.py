@@ -143,6 +143,7 @@ def test_every_setting_is_described_and_has_one_variable() -> None:
         "postgres.dsn",
         "redis.url",
         "auth.signing_key",
+        "auth.previous_keys",
         "influxdb.token",
         "openai.api_key",
         "stripe.api_key",

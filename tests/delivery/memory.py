@@ -19,6 +19,7 @@ STARTS = datetime(2026, 5, 30, 18, 45, tzinfo=UTC)
 class Row(NamedTuple):
     offset: int
     body: bytes
+    revises: str = ""
 
 
 class MemoryLog:
@@ -40,11 +41,18 @@ class MemoryLog:
     def partition_of(self) -> Callable[[str], int]:
         return lambda match_id: int(match_id[1:]) % self.partitions
 
-    def append(self, match_id: str, kind: str = "n:pass", raw: tuple[int, ...] = (), **fields: object) -> LogRecord:
+    def append(
+        self, match_id: str, kind: str = "n:pass", raw: tuple[int, ...] = (), revises: str = "", **fields: object
+    ) -> LogRecord:
         lane = {"c": "critical", "n": "normal", "b": "bulk"}[kind[0]]
         p = self.partition_of(match_id)
-        event = {"event_id": f"{p}-{len(self.records[p])}", "type": kind[2:], "match_id": match_id, "lane": lane}
-        return self._add(p, match_id, kind, msgspec.json.encode(event | fields), raw)
+        event = {
+            "event_id": f"{p}-{len(self.records[p])}",
+            "type": kind[2:].partition("/")[0],
+            "match_id": match_id,
+            "lane": lane,
+        }
+        return self._add(p, match_id, kind, msgspec.json.encode(event | fields), raw, revises)
 
     def state(self, match_id: str, cause: int, **sheet: object) -> LogRecord:
         body = {"match_id": match_id, "status": "live"} | sheet
@@ -53,8 +61,10 @@ class MemoryLog:
     def fence(self, partition: int) -> LogRecord:
         return self._add(partition, "", "", None, ())
 
-    def _add(self, p: int, match_id: str, kind: str, value: bytes | None, raw: tuple[int, ...]) -> LogRecord:
-        record = LogRecord(p, len(self.records[p]), match_id, kind, value, 0, raw)
+    def _add(
+        self, p: int, match_id: str, kind: str, value: bytes | None, raw: tuple[int, ...], revises: str = ""
+    ) -> LogRecord:
+        record = LogRecord(p, len(self.records[p]), match_id, kind, value, 0, raw, revises=revises)
         self.records[p].append(record)
         self._news.set()
         return record
@@ -138,8 +148,14 @@ class MemoryHistory:
         await self._answer()
         self.pages += 1
         end = self.stored[self.log.partition_of(match_id)]
-        rows = [r for r in self.log.of(match_id) if after < r.offset < end and (not types or r.kind[2:] in types)]
-        return [Row(r.offset, r.value or b"") for r in rows[:limit]]
+        stored = [r for r in self.log.of(match_id) if after < r.offset < end]
+        wanted = set(types)
+        rows = [
+            r
+            for r in stored
+            if not types or {k[2:].partition("/")[0] for k in (r.kind, *r.revises.split(","))} & wanted
+        ]
+        return [Row(r.offset, r.value or b"", r.revises) for r in rows[:limit]]
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)
@@ -161,6 +177,10 @@ def match(match_id: str, home: str = "t1", away: str = "t2", competition: str = 
 
 
 def check(token: str) -> Principal:
+    """`good…` names a user; a plan may follow behind an @, then patterns of channels, each behind a bar."""
     if not token.startswith("good"):
         raise UnauthorizedError("the token is not valid")
-    return Principal(token, "free", datetime.now(UTC) + timedelta(minutes=15))
+    named, *patterns = token.split("|")
+    user, _, plan = named.partition("@")
+    channels = tuple(patterns) if patterns else None
+    return Principal(user, plan or "free", datetime.now(UTC) + timedelta(minutes=15), channels=channels)

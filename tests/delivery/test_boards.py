@@ -123,7 +123,7 @@ async def follows_slowly(make_world: MakeWorld, seed: int) -> None:
     client.take()
     sheets = world.delivery._feed.sheets
     wanted = {n: msgspec.json.decode(sheets.of(n).body).get("minute") for n in names}
-    await until(lambda: client.connection._followers["scores"].live)
+    await until(lambda: client.connection.subscriptions._followers["scores"].live)
     await until(lambda: shown(client, "scores") == wanted, deadline_s=3)
     assert client.closed is None
 

@@ -62,5 +62,5 @@ async def test_a_client_that_goes_while_it_is_asked_leaves_nothing_behind(starte
     await until(lambda: started.asked == 1)
     client.stop()
     started.asking.set()
-    await until(lambda: not client.connection._catching)
-    assert client.connection._followers == {}
+    await until(lambda: not client.connection.subscriptions._catching)
+    assert client.connection.subscriptions._followers == {}

@@ -210,7 +210,11 @@ async def test_a_view_passes_its_types_from_history_log_ring_and_live(make_world
     await until(lambda: client.ids[-1:] == due[-1:] == lanes.ids[-1:])
     assert client.ids == due
     assert lanes.ids == wanted(world.log, "match:m0", {}, ("c:goal",))[0]
-    assert client.of_type("subscribed")[0]["view"] == {"lanes": None, "types": ["goal", "tracking_frame"]}
+    assert client.of_type("subscribed")[0]["view"] == {
+        "lanes": None,
+        "types": ["goal", "tracking_frame"],
+        "languages": [],
+    }
 
 
 async def test_beyond_32_views_of_a_channel_a_subscriber_gets_all_of_it_and_is_told(world: World) -> None:

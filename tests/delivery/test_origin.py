@@ -39,6 +39,16 @@ def test_others_may_not(origin: str) -> None:
         ALLOWED.check(origin, "node:8000")
 
 
+def test_mutant_an_origin_that_only_begins_or_ends_well_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begins_well(self: Origins, origin: str, host: str | None) -> None:
+        if not any(origin.startswith(one) for one in self._allowed):
+            raise ForbiddenError("from elsewhere")
+
+    monkeypatch.setattr(Origins, "check", begins_well)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_others_may_not("https://watch.example.com.evil.com")
+
+
 def test_without_a_host_nothing_is_the_nodes_own() -> None:
     with pytest.raises(ForbiddenError):
         Origins().check("http://", None)

@@ -42,6 +42,18 @@ class Wire:
         self.aborted = True
 
 
+class Takes(Wire):
+    """Has taken a byte each time that it is looked at, so many times, and then no more."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.looks, self._times = 0, times
+
+    def waiting_bytes(self) -> int:
+        self.looks += 1
+        return 1000 - min(self.looks, self._times + 1)
+
+
 def made(limit_bytes: int = 100, backlog: Backlog | None = None, stuck_s: float = 60) -> tuple[Outbox, list[str]]:
     told: list[str] = []
     outbox = Outbox(
@@ -102,16 +114,12 @@ async def test_all_clients_together_have_a_bound_and_each_may_have_one_frame() -
 
 
 async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is_not() -> None:
-    outbox, told = made(stuck_s=0.02)
-    wire = Wire()
-    wire.held_bytes = 1000
+    outbox, told = made(stuck_s=0.005)
+    wire = Takes(4)
     outbox.attach(wire)
     outbox.pause()
-    for _ in range(4):
-        wire.held_bytes -= 1
-        await asyncio.sleep(0.021)
-    assert told == []
     await until(lambda: told == ["stuck"])
+    assert wire.looks == 1 + 4 + 1, "it was looked at once, then while it took something, and once when it had not"
     outbox.finish([], 3008, "slow", timeout_s=0.01)
     await until(lambda: wire.aborted)
     outbox.gone()
@@ -204,7 +212,7 @@ async def test_a_slow_client_gets_the_latest_of_bulk_and_is_told_what_was_left_o
         assert client.connection.outbox.queued_bytes <= 4_000
         client.take()
         crowd(rng, world.log, 30, matches)
-        await until(lambda: client.connection._followers[channel].live, "the client to be live again")
+        await until(lambda: client.connection.subscriptions._followers[channel].live, "the client to be live again")
     goals = [world.log.append(m, "c:goal") for m in matches]
     names = {f"{goal.partition}-{goal.offset}" for goal in goals}
     await until(lambda: names <= set(client.ids))
@@ -218,7 +226,7 @@ async def test_a_client_that_is_a_little_behind_gets_everything(make_world: Make
     world = make_world(replace(TIGHT, conflate_after_s=3))
     client = await watching(world)
     await stalls_amid(world, client, random.Random(6))
-    assert not client.connection._followers["match:m0"].live
+    assert not client.connection.subscriptions._followers["match:m0"].live
     client.take()
     due = [f"0-{record.offset}" for record in world.log.of("m0")]
     await until(lambda: len(client.ids) == len(due))

@@ -10,6 +10,8 @@ from eventhub.delivery import Delivery, Limits
 from eventhub.delivery.connection import Connection
 from eventhub.delivery.doors import Elsewhere
 from eventhub.delivery.frame import Frame
+from eventhub.delivery.ports import Principal
+from eventhub.errors import UnauthorizedError
 from eventhub.events import Match
 from eventhub.tasks import end
 from tests.delivery.memory import MemoryHistory, MemoryLog, MemorySeeds, check, match
@@ -106,11 +108,16 @@ class World:
             registry=self.registry,
             catch_up_registry=self._catch_up_registry,
             check=check,
+            still=self._still,
             node="n1",
             limits=limits,
             jitter=lambda: 0.5,
             elsewhere=elsewhere,
         )
+        self.plans: dict[str, str] = {}
+        """By user, where it is another than the token's."""
+        self.revoked: set[str] = set()
+        """Users that may no longer."""
         self.declared_elsewhere: dict[str, Match] = {}
         """Matches that this node does not know before it asks."""
         self.asking = asyncio.Event()
@@ -119,6 +126,11 @@ class World:
         self.asked = 0
         self._clients: list[Client] = []
         self._task: asyncio.Task[None] | None = None
+
+    def _still(self, principal: Principal) -> Principal:
+        if principal.user in self.revoked:
+            raise UnauthorizedError("this login was ended")
+        return principal._replace(plan=self.plans.get(principal.user, principal.plan))
 
     async def _catch_up_registry(self) -> None:
         self.asked += 1

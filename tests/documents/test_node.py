@@ -128,6 +128,10 @@ def everything(fuzzer: Fuzzer) -> None:
     fuzzer.right("listMatches")
     fuzzer.wrong("listMatches")
     fuzzer.right("getOpenApi")
+    for name in ("login", "refresh", "logout"):
+        fuzzer.right(name)
+        fuzzer.wrong(name, AS_DOCUMENTED)
+    fuzzer.right("getKeys")
 
 
 async def test_the_document_names_exactly_the_routes_of_a_node(platform: Platform, tmp_path: Path) -> None:
@@ -164,6 +168,8 @@ async def test_every_answer_is_one_of_the_document(node: NodeProcess, platform: 
     assert {202, 422} <= told["ingest"]
     assert {200, 404} <= told["listEvents"]
     assert {200, 400} <= told["listMatches"]
+    assert {400, 401} <= told["login"] and {400, 401} <= told["refresh"] and {204, 400} <= told["logout"]
+    assert told["getKeys"] == {200}
 
     async def nothing_waits() -> bool:
         return await oracle.backlog(platform.cluster, platform.partitions) == 0

@@ -292,7 +292,7 @@ def failures_seen() -> None:
             return step(self, raw)
         except Exception:
             match_id = self._decode(raw.value or b"").match_id
-            self._remember(raw.topic, match_id, record.raw_tags(raw.head), raw.appended_ms)
+            self._remember(raw.topic, match_id, record.raw_tags(raw.head), b"", raw.appended_ms)
             raise
 
     Enricher.step = seen  # type: ignore[method-assign]

@@ -24,7 +24,7 @@ async def test_it_finds_out_a_page_that_does_not_resume_after_its_cursor(platfor
     async with running(node), _browser() as (page, _):
         await _declare_live(node, platform.admin_key)
         scene = Scene(platform, node, page, await _keys(platform))
-        await page.route("**/stream.js*", tampered)
+        await page.route("**/eventhub.js*", tampered)
         await page.goto(f"{node.url}/#match={LIVE}")
         [seen] = await scene.send("broadcast", {"source_event_id": "p", "type": "pass", "team_id": "h", "clock_s": 60})
         await page.get_by_text("Everything").click()

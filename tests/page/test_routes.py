@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from eventhub.errors import EventhubError
 
 ENDS = datetime(2026, 7, 1, 19, 15, tzinfo=UTC)
 STATIC = {entry.name: entry.read_bytes() for entry in resources.files("eventhub.page").joinpath("static").iterdir()}
+CLIENT = (Path(__file__).parents[2] / "clients" / "js" / "eventhub.js").read_bytes()
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
@@ -46,6 +48,15 @@ async def test_every_file_comes_with_its_type_and_the_headers_of_a_strict_page(
     assert answer.content == STATIC[name]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_the_client_is_served_to_everybody_as_it_is_kept(http: httpx2.AsyncClient) -> None:
+    answer = await http.get("/eventhub.js")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.content == CLIENT
+    again = await http.get("/eventhub.js", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
 
 
 async def test_the_policy_allows_nothing_but_the_node_itself(http: httpx2.AsyncClient) -> None:

@@ -168,7 +168,7 @@ class Watcher:
         """Live, and nothing waits for this client."""
         if self.session is None or self.session.connection is None or self.session.over.is_set():
             return False
-        follower = self.session.connection._followers.get(self.channel)
+        follower = self.session.connection.subscriptions._followers.get(self.channel)
         return follower is not None and follower.live and not self.session.coming and not self._waits()
 
     def _waits(self) -> bool:

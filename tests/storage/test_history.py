@@ -63,6 +63,15 @@ async def test_pages_can_be_of_some_types_only(pool: Pool) -> None:
     assert [s.offset for s in await reader.page("m1", after=-1, limit=10, types=["goal"])] == [1]
 
 
+async def test_a_page_of_a_type_has_the_revisions_of_that_type(pool: Pool) -> None:
+    writer, reader = HistoryWriter(pool, epoch=EPOCH), HistoryReader(pool, epoch=EPOCH)
+    await writer.progress(0)
+    revision = row(1)._replace(type="shot", revises=["c:goal", "n:duel"])
+    await writer.apply(0, [row(0)._replace(type="goal"), revision, row(2)], next_offset=3)
+    found = await reader.page("m1", after=-1, limit=10, types=["goal"])
+    assert [(s.offset, s.revises) for s in found] == [(0, ""), (1, "c:goal,n:duel")]
+
+
 async def test_migrating_twice_does_nothing_and_a_newer_schema_is_refused(database: str) -> None:
     assert await migrate(database) == []
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:

@@ -87,6 +87,51 @@ def test_a_revision_is_an_event_of_its_own_that_names_the_first() -> None:
     assert of == msgspec.json.decode(first.value, type=Event).event_id
 
 
+def revised(rule: Enricher, number: int, revision: int, kind: str) -> str:
+    """What the log's record says that this revision revises."""
+    result = rule.step(raw(number, revision=revision, kind=kind, content=b"%d" % revision))
+    assert isinstance(result, Enriched)
+    vector = record.pack_vector(0, [0] * len(topics.RAW), record.pack_incarnations(["0" * 8] * len(topics.RAW)))
+    tags = record.log_tags(vector + result.tags)
+    assert tags.kind == f"n:{kind}".encode()
+    return tags.revises.decode()
+
+
+def test_a_revision_carries_every_kind_that_viewers_have_it_as() -> None:
+    rule = enricher()
+    assert [revised(rule, 1, n, kind) for n, kind in enumerate(("goal", "shot", "pass", "pass"))] == [
+        "",
+        "n:goal",
+        "n:goal,n:shot",
+        "n:goal,n:shot,n:pass",
+    ]
+
+
+def test_a_revision_that_comes_before_what_it_revises_carries_nothing() -> None:
+    rule = enricher()
+    assert [revised(rule, 1, 1, "shot"), revised(rule, 1, 0, "goal")] == ["", ""]
+
+
+def test_what_a_revision_revises_survives_a_rebuild_and_a_snapshot() -> None:
+    rule, rebuilt = enricher(), enricher()
+    for revision, kind in enumerate(("goal", "shot")):
+        one = raw(1, revision=revision, kind=kind, content=b"%d" % revision)
+        enriched = rule.step(one)
+        assert isinstance(enriched, Enriched)
+        rebuilt.fold(one.topic, "m1", enriched.value, record.raw_tags(one.head), START_MS)
+    restored = Enricher({"m1": MATCH}, load(dump(rebuilt.memory)))
+    assert revised(restored, 1, 2, "pass") == "n:goal,n:shot"
+
+
+def test_a_snapshot_of_before_kinds_were_kept_is_read() -> None:
+    rule = enricher()
+    rule.step(raw(1, kind="goal"))
+    ids = rule.memory.match("m1").ids
+    ids.update({event_id: known[:8] for event_id, known in ids.items()})
+    assert rule.step(raw(1, kind="goal")) is None
+    assert [revised(rule, 1, 1, "shot"), revised(rule, 1, 2, "pass")] == ["", "n:shot"]
+
+
 def test_an_unknown_match_and_broken_bytes_are_dead_letters() -> None:
     unknown = enricher().step(raw(1, match_id="m2"))
     assert isinstance(unknown, Dead)

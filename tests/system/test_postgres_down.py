@@ -65,7 +65,7 @@ async def test_the_live_feed_outlives_postgres_and_history_catches_up(
         await until(lambda: client.notices[-1][1]["mode"] == "normal", "the notice that Postgres is back")
         # Once when it went, once to the client that came to the restarted node, and when it was back.
         told = [(notice["mode"], notice["affected"]) for _, notice in client.notices]
-        assert told == [("degraded", ["postgres"])] * 2 + [("normal", [])]
+        assert told == [("degraded", ["postgres", "login", "refresh"])] * 2 + [("normal", [])]
         assert len(provider_events([b for _, _, b in (await oracle.history(platform.dsn))["m"]])) == count
         await source.close()
         healed.leave()

@@ -93,7 +93,11 @@ async def test_read_only_refuses_writes_while_the_live_feed_goes_on(
             await until(lambda node=node: taken(platform, node), "operators' writes again")  # type: ignore[misc]
         told = [notice for _, notice in client.notices]
         assert [n["mode"] for n in told] == ["read_only", "normal"]
-        assert (told[0]["affected"], told[0]["reason"], told[1]["affected"]) == (["writes"], "upgrade", [])
+        assert (told[0]["affected"], told[0]["reason"], told[1]["affected"]) == (
+            ["writes", "login", "refresh"],
+            "upgrade",
+            [],
+        )
         assert client.connects[0]["mode"] == "normal"
         await source.close()
 
