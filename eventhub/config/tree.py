@@ -234,11 +234,13 @@ class Delivery(Section):
         default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."
     )
     connections_per_user: Count = Field(default=100, description="Most connections of one user to a node.")
-    connections_per_address_total: Count = Field(
-        default=1_000, description="Most connections of one address to all nodes that share a Redis."
+    connections_per_address_total: Count | None = Field(
+        default=None,
+        description="Most connections of one address to all nodes that share a Redis. Unset: 5 times those to one.",
     )
-    connections_per_user_total: Count = Field(
-        default=100, description="Most connections of one user to all nodes that share a Redis."
+    connections_per_user_total: Count | None = Field(
+        default=None,
+        description="Most connections of one user to all nodes that share a Redis. Unset: as many as to one.",
     )
     plan_delays_s: DelayByPlan = Field(
         default={},

@@ -17,6 +17,9 @@ from eventhub.delivery.ring import Ring
 from eventhub.delivery.shared import Kept
 from eventhub.delivery.sheets import Sheets
 
+TOTAL = 5
+"""Many people may share an address, and are on several nodes then; a user is one person, wherever."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -58,8 +61,10 @@ class Limits:
     connections: int = 20_000
     connections_per_address: int = 200
     connections_per_user: int = 100
-    connections_per_address_total: int = 1_000
-    connections_per_user_total: int = 100
+    address_total: int | None = None
+    """Over all nodes; None: `TOTAL` times as many as to one."""
+    user_total: int | None = None
+    """Over all nodes; None: as many as to one."""
     handshakes_per_s: float = 20
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
@@ -72,6 +77,16 @@ class Limits:
     """How much later than others the readers of a plan see what happens."""
     match_delays_s: tuple[float, ...] = ()
     """The delays that a match may be declared with."""
+
+    @property
+    def connections_per_address_total(self) -> int:
+        """Of one address, to all nodes."""
+        return self.address_total or TOTAL * self.connections_per_address
+
+    @property
+    def connections_per_user_total(self) -> int:
+        """Of one user, to all nodes."""
+        return self.user_total or self.connections_per_user
 
 
 TOLD = (

@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 from eventhub import web
 from eventhub.bucket import Bucket
 from eventhub.delivery.doors import KNOWN, Addresses, Doors, Elsewhere, network
-from eventhub.delivery.feed import TOLD
+from eventhub.delivery.feed import TOLD, Limits
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.server import Listener, bind
 from tests.delivery.conftest import MakeWorld
@@ -173,6 +173,13 @@ def test_an_ipv6_network_counts_as_one_address(text: str, counted: str) -> None:
 )
 def test_only_trusted_proxies_are_believed(peer: str | None, forwarded: str, address: str) -> None:
     assert Addresses(["10.0.0.0/8"]).of(peer, forwarded) == address
+
+
+def test_a_total_follows_the_limit_of_a_node_unless_it_is_given() -> None:
+    following = Limits(connections_per_user=7, connections_per_address=9)
+    assert (following.connections_per_user_total, following.connections_per_address_total) == (7, 45)
+    given_ = Limits(user_total=3, address_total=4)
+    assert (given_.connections_per_user_total, given_.connections_per_address_total) == (3, 4)
 
 
 async def test_every_limit_is_told_with_the_answer_to_connect(world: World) -> None:

@@ -15,7 +15,7 @@ from eventhub.tasks import end
 from tests.delivery.world import SMALL, World, until
 from tests.support.valkeys import Server
 
-TOTALS = replace(SMALL, connections_per_user=3, connections_per_user_total=4)
+TOTALS = replace(SMALL, connections_per_user=3, user_total=4)
 
 
 @asynccontextmanager

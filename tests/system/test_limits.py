@@ -1,4 +1,7 @@
-"""Bounds over two nodes, one of which is killed; then Redis freezes, which operators see and no client does."""
+"""Bounds over two nodes, one of which is killed; then Redis freezes, which operators see and no client does.
+
+And many hostile clients beside a few who watch and are served on; `make drill ONLY=attack` is the full form.
+"""
 
 import asyncio
 import os
@@ -11,12 +14,16 @@ import psutil
 import pytest
 import websockets
 
+from tests.drills import attack
+from tests.drills.attack import Size
+from tests.drills.outage import mutated
 from tests.support.feed import RealMatch
 from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
 from tests.system.conftest import Platform
 
 TOTAL = 3
+SMALL = Size(each=20, crowd=60, fans=4, window_s=2)
 
 
 def connecting(platform: Platform, node: NodeProcess) -> websockets.connect:
@@ -96,3 +103,14 @@ async def test_nodes_count_together_and_a_frozen_redis_drops_nobody(
 
         await until(over, "Redis to be back", 15)
         assert (client.connections, client.notices) == (1, [])
+
+
+async def test_an_attack_is_held_and_who_watches_stays(platform: Platform, matches: list[RealMatch]) -> None:
+    figures = await attack.attacked(platform, matches[0], SMALL, pairs=1)
+    assert figures.pairs[0][1].deliveries > 0
+
+
+async def test_it_finds_out_a_node_without_limits(platform: Platform, matches: list[RealMatch]) -> None:
+    size = SMALL._replace(wait_s=4)
+    with pytest.raises(AssertionError, match="60 connections of one address at once"):
+        await attack.attacked(platform, matches[0], size, pairs=1, program=mutated("no-limits"))
