@@ -64,6 +64,7 @@ async def accept(around: Around) -> AsyncIterator[tuple[str, str]]:
         partitioner=partitioner,
         adapters=ingest.adapters.load(),
         limits=app.limits(Settings()),
+        gate=ingest.Gate(app.limits(Settings())),
         now=now,
     )
     async with Listener(

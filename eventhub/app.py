@@ -44,6 +44,7 @@ from eventhub import (
 )
 from eventhub.config import Settings
 from eventhub.delivery.doors import Addresses
+from eventhub.storage.counts import Counts
 
 COPIES = "copies"
 """The folder of the tables' local copies, in the data folder."""
@@ -106,6 +107,8 @@ async def node(
         await kafka.begin_anew(cluster, declared, lost, node=name)
 
     # 1 ingest
+    late = ingest.Lateness()
+    gate = ingest.Gate(limits(settings), late_s=late.late_s)
     ingest_routes = ingest.routes(
         ingest.Node(
             name=name,
@@ -125,6 +128,7 @@ async def node(
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
             limits=limits(settings),
+            gate=gate,
             now=operations.now,
         )
     )
@@ -155,6 +159,7 @@ async def node(
         list(settings.streams.families),
     )
     # 3 delivery
+    counts = Counts(addresses.redis, node=nodes.key(name, settings.data_dir), own=lambda: live.doors)
     live = delivery.Delivery(
         log=the_log,
         history=storage.HistoryReader(for_api, epoch=declared.epoch),
@@ -174,6 +179,8 @@ async def node(
             connections=settings.delivery.connections,
             connections_per_address=settings.delivery.connections_per_address,
             connections_per_user=settings.delivery.connections_per_user,
+            address_total=settings.delivery.connections_per_address_total,
+            user_total=settings.delivery.connections_per_user_total,
             reconnects_per_s=settings.delivery.reconnects_per_s,
             trusted_proxies=tuple(settings.http.trusted_proxies),
             allowed_origins=tuple(settings.http.allowed_origins),
@@ -181,15 +188,17 @@ async def node(
             match_delays_s=settings.delivery.match_delays_s,
         ),
         log_was_cut=log_was_cut,
+        elsewhere=counts,
     )
     postgres = storage.Probe(addresses.postgres)
+    lost = degradation.ForOperators(live.notices)
     # what is told of all this
     standing = dead_letters.Standing()
     letters = kafka.Follower(cluster, topics.DEAD, partitioner.partitions, standing.take)
     known = health.Health(
         node=name,
         families=stages,
-        degraded=live.notices,
+        degraded=lost,
         conditions={
             "caught_up": live.tail.caught_up.is_set,
             "schema": health.Once(lambda: migrated.is_set() or now_mode.read_only or "postgres" in live.notices.causes),
@@ -209,7 +218,7 @@ async def node(
         return setting
 
     async with contextlib.AsyncExitStack() as closing:
-        for part in [postgres, letters, *parts, *stages, live]:
+        for part in [postgres, letters, *parts, *stages, live, counts]:
             closing.push_async_callback(part.close)
         await asyncio.gather(*(part.open() for part in parts))
         now_mode.settle()
@@ -218,6 +227,7 @@ async def node(
         closing.push_async_callback(told.leave)
         # Entered last, so that on the way out the tasks end before what they work with is closed.
         start = await closing.enter_async_context(startup.tasks())
+        start(late.run())
         for table in (control, accounts, matches):
             start(table.run())
         await startup.gate(cluster, settings, start)
@@ -236,6 +246,8 @@ async def node(
             degradation.postgres(postgres.ask),
         ):
             start(degradation.watch(watched, live.notices, operations.now))
+        start(degradation.watch(degradation.redis(counts.away), lost, operations.now))
+        start(counts.run())
         start(known.ask(lambda asked: offsets.reach(asked, partitioner.partitions)))
         start(known.watch())
         start(lives.watch(offsets))
@@ -251,9 +263,12 @@ async def node(
             version=__version__,
             families=stages,
             ready=lambda: known.ready,
-            causes=lambda: live.notices.causes,
+            causes=lambda: lost.causes,
             letters=lambda: standing.depth(operations.now()) if letters.whole else None,
             spool=spool,
+            clients=live,
+            gate=gate,
+            late_s=late.late_s,
         )
         inside = application([*probes, *metrics.routes(seen), *admin.routes(now_mode, change_mode)], now_mode)
         yield Node(outside, inside, live, stages, writer, lives.over)
@@ -276,6 +291,10 @@ def limits(settings: Settings) -> ingest.Limits:
         max_items=settings.ingest.max_items,
         max_depth=settings.ingest.max_depth,
         ack_timeout_s=settings.ingest.ack_timeout_s,
+        max_pending_bytes=settings.ingest.max_pending_bytes,
+        items_per_s=settings.ingest.items_per_second,
+        items_burst=settings.ingest.items_burst,
+        bytes_per_s=settings.ingest.bytes_per_second,
         match_delays_s=settings.delivery.match_delays_s,
     )
 

@@ -1,12 +1,16 @@
-"""What is lost now: watches the mode, Kafka and PostgreSQL, and has clients told within a second of a change."""
+"""What is lost now: watches the mode, Kafka, PostgreSQL and Redis, and has clients told within a second of a change.
+
+What changes nothing for clients is kept for operators only.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 import structlog
 
+from eventhub.delivery.notices import Degradation
 from eventhub.mode import Setting
 
 EVERY_S = 0.2
@@ -29,6 +33,44 @@ class Notices(Protocol):
 
     def leave(self, cause: str, since: datetime, reason: str) -> None:
         """A cause is over."""
+
+
+class Told(Protocol):
+    """What clients were told of."""
+
+    @property
+    def mode(self) -> str:
+        """`normal`, `degraded` or `read_only`."""
+
+    @property
+    def causes(self) -> Mapping[str, Degradation]:
+        """By cause."""
+
+
+class ForOperators:
+    """All causes: those that clients were told of, and those that are entered here, of which they are not."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._quiet: dict[str, Degradation] = {}
+
+    @property
+    def mode(self) -> str:
+        """As clients see it, but `degraded` also where only operators need to know."""
+        return "degraded" if self._quiet and self._told.mode == "normal" else self._told.mode
+
+    @property
+    def causes(self) -> Mapping[str, Degradation]:
+        """What holds now, by cause."""
+        return {**self._told.causes, **self._quiet}
+
+    def enter(self, cause: str, affected: tuple[str, ...], since: datetime, reason: str) -> None:
+        """A cause begins, or its words change."""
+        self._quiet[cause] = Degradation(affected, since, reason)
+
+    def leave(self, cause: str, since: datetime, reason: str) -> None:
+        """A cause is over."""
+        self._quiet.pop(cause, None)
 
 
 class Watched(NamedTuple):
@@ -82,6 +124,21 @@ def postgres(ask_server: Callable[[], Awaitable[str | None]]) -> Watched:
         )
 
     return Watched("postgres", ("postgres", "login", "refresh"), ask, "PostgreSQL answers again: history catches up")
+
+
+def redis(refusal: Callable[[], str | None]) -> Watched:
+    """Redis is lost when it was asked in vain twice; nothing changes for clients, so this is for operators."""
+
+    async def ask() -> Loss | None:
+        why = refusal()
+        if why is None:
+            return None
+        return Loss(
+            f"Redis does not answer ({why}): nodes count their clients each alone; see that it runs and that redis.url"
+            " leads to it, it is asked again by itself"
+        )
+
+    return Watched("redis", ("limits over all nodes",), ask, "Redis answers again: nodes count clients together")
 
 
 def mode(cause: str, current: Callable[[], Setting]) -> Watched:

@@ -4,6 +4,7 @@ Nothing is counted here: a scrape reads what the node's parts keep anyway, and a
 for stalls and dead letters: `eventhub_partition_stalled_seconds`, `eventhub_dead_letters_open`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -21,6 +22,13 @@ FIGURES: tuple[tuple[str, str, Callable[[Report], float]], ...] = (
     ("partition_stalled_seconds", "With work, no progress, nothing to blame: a restart helps", lambda r: r.stalled_s),
     ("partition_blocked_seconds", "Waiting for what is away: /livez names it", lambda r: r.blocked_s),
 )
+
+
+REFUSED = ("address", "draining", "full", "origin", "rate", "token", "user")
+LIMITED = ("changes", "commands")
+SLOW = ("conflated", "stood_in", "sent_away")
+SOURCES, CAUSES = ("sensors", "social", "broadcast"), ("key_rate", "late", "pending")
+"""Told as 0 before they first happen: a rate is known only of what was there before."""
 
 
 class Family(Protocol):
@@ -56,8 +64,45 @@ class Spool(Protocol):
     size_bytes: int
 
 
+class Doors(Protocol):
+    """Who was refused."""
+
+    refused: Counter[str]
+    limited: Counter[str]
+
+
+class Clients(Protocol):
+    """Who watches here."""
+
+    @property
+    def connections(self) -> int:
+        """How many."""
+
+    @property
+    def doors(self) -> Doors:
+        """Clients that were refused, by cause, and what those that are in were."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for them."""
+
+    @property
+    def slow(self) -> Mapping[str, int]:
+        """What was done about slow ones, by step."""
+
+
+class Gate(Protocol):
+    """What ingest has in hand, and whom it refused, by source and cause."""
+
+    refused: Counter[tuple[str, str]]
+    pending_bytes: int
+
+
 class Sources(NamedTuple):
-    """Where a scrape looks. `letters` returns None until their topic was read; `spool` is None where there is none."""
+    """Where a scrape looks. `letters` returns None until their topic was read; `spool` is None where there is none.
+
+    `late_s` is how late the event loop is, in seconds.
+    """
 
     version: str
     families: Sequence[Family]
@@ -65,6 +110,9 @@ class Sources(NamedTuple):
     causes: Callable[[], Collection[str]]
     letters: Callable[[], Letters | None]
     spool: Spool | None
+    clients: Clients
+    gate: Gate
+    late_s: Callable[[], float]
 
 
 class Collector:
@@ -86,6 +134,8 @@ class Collector:
         yield _gauge("degraded", "1 for each cause that holds; /status says since when and why", ("cause",), lost)
         yield from self._families()
         yield from self._letters()
+        yield from self._clients()
+        yield from self._ingest()
         if known.spool is not None:
             yield _gauge("spool_records", "Records on this node's disk that wait", (), [((), known.spool.records)])
             yield _gauge("spool_bytes", "Size of what waits on this node's disk", (), [((), known.spool.size_bytes)])
@@ -101,6 +151,28 @@ class Collector:
         yield _gauge("partition_lag_events", "Records that are not applied yet", by, lags)
         for name, what, of in FIGURES:
             yield _gauge(name, what, by, [(labels, of(report)) for labels, report in reports])
+
+    def _clients(self) -> Iterator[Metric]:
+        clients = self._from.clients
+        yield _gauge("clients", "Connections of the stream", (), [((), clients.connections)])
+        waits = "Waits for clients; counted for each of them"
+        yield _gauge("clients_waiting_bytes", waits, (), [((), clients.waiting_bytes)])
+        by_cause = dict.fromkeys(REFUSED, 0) | clients.doors.refused
+        yield _counter("clients_refused", "Connections that were refused", ("cause",), _rows(by_cause))
+        limited = dict.fromkeys(LIMITED, 0) | clients.doors.limited
+        yield _counter("clients_limited", "What clients asked for too often", ("what",), _rows(limited))
+        steps = dict.fromkeys(SLOW, 0) | dict(clients.slow)
+        yield _counter("clients_slow", "What slow clients got in place of everything", ("step",), _rows(steps))
+
+    def _ingest(self) -> Iterator[Metric]:
+        gate = self._from.gate
+        yield _gauge(
+            "loop_late_seconds", "How late every timer of the last second was", (), [((), self._from.late_s())]
+        )
+        yield _gauge("ingest_pending_bytes", "Bodies that wait for Kafka", (), [((), gate.pending_bytes)])
+        refused = {(source, cause): 0 for source in SOURCES for cause in CAUSES} | gate.refused
+        rows = [(labels, float(count)) for labels, count in sorted(refused.items())]
+        yield _counter("ingest_refused", "Requests that were refused whole", ("source", "cause"), rows)
 
     def _letters(self) -> Iterator[Metric]:
         letters = self._from.letters()
@@ -119,6 +191,17 @@ def _gauge(name: str, what: str, labels: Sequence[str], rows: Sequence[tuple[Seq
     for values, value in rows:
         gauge.add_metric(values, value)
     return gauge
+
+
+def _counter(name: str, what: str, labels: Sequence[str], rows: Sequence[tuple[Sequence[str], float]]) -> Metric:
+    counter = CounterMetricFamily(f"eventhub_{name}", what, labels=labels)
+    for values, value in rows:
+        counter.add_metric(values, value)
+    return counter
+
+
+def _rows(by_name: Mapping[str, int]) -> list[tuple[Sequence[str], float]]:
+    return [((name,), float(count)) for name, count in sorted(by_name.items())]
 
 
 def routes(sources: Sources) -> list[BaseRoute]:

@@ -104,6 +104,7 @@ def _ingest(
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
             limits=limits(settings),
+            gate=ingest.Gate(limits(settings)),
             now=operations.now,
         )
     )

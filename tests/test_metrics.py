@@ -1,5 +1,6 @@
 """What a scrape shows: every figure that the node keeps, under names that do not change."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -24,6 +25,12 @@ REPORT = Report(
     blocked_by=[],
     blocked_s=0.5,
 )
+CLIENTS = SimpleNamespace(
+    connections=41,
+    waiting_bytes=1234,
+    doors=SimpleNamespace(refused=Counter(address=2, rate=5), limited=Counter(changes=4)),
+    slow={"sent_away": 6},
+)
 FRESH = Report("acquiring", {}, None, 0.0, 0.0, 0.0, [], 0.0)
 
 
@@ -36,6 +43,9 @@ def sources(*, letters: dead_letters.Depth | None = None, spool: bool = True) ->
         causes=lambda: ["postgres", "kafka"],
         letters=lambda: letters,
         spool=SimpleNamespace(records=12, size_bytes=3456) if spool else None,
+        clients=CLIENTS,
+        gate=SimpleNamespace(refused=Counter({("sensors", "pending"): 3}), pending_bytes=77),
+        late_s=lambda: 0.25,
     )
 
 
@@ -71,6 +81,20 @@ async def test_the_node_itself_is_there() -> None:
     assert found["eventhub_stage_rebuilt_total", "history"] == 2
     assert (found["eventhub_spool_records",], found["eventhub_spool_bytes",]) == (12, 3456)
     assert found["process_open_fds",] > 0
+
+
+async def test_who_watches_and_who_was_refused_is_there_and_what_never_happened_is_zero() -> None:
+    found = await scrape(sources())
+    assert (found["eventhub_clients",], found["eventhub_clients_waiting_bytes",]) == (41, 1234)
+    refused = {key[1]: value for key, value in found.items() if key[0] == "eventhub_clients_refused_total"}
+    assert refused == dict.fromkeys(metrics.REFUSED, 0) | {"address": 2, "rate": 5}
+    assert found["eventhub_clients_limited_total", "changes"] == 4
+    assert found["eventhub_clients_limited_total", "commands"] == 0
+    steps = {key[1]: value for key, value in found.items() if key[0] == "eventhub_clients_slow_total"}
+    assert steps == {"conflated": 0, "stood_in": 0, "sent_away": 6}
+    assert found["eventhub_ingest_refused_total", "pending", "sensors"] == 3
+    assert found["eventhub_ingest_refused_total", "key_rate", "broadcast"] == 0
+    assert (found["eventhub_ingest_pending_bytes",], found["eventhub_loop_late_seconds",]) == (77, 0.25)
 
 
 async def test_dead_letters_are_told_once_their_topic_was_read() -> None:

@@ -13,7 +13,7 @@ from eventhub.errors import UnavailableError
 
 if TYPE_CHECKING:
     from eventhub.config import Settings
-    from eventhub.embedded import Services
+    from eventhub.embedded import Part, Services
 
 ENDED_BY_SIGTERM = 143
 
@@ -108,14 +108,14 @@ def farewell(chosen: "Settings", running: list[str]) -> list[str]:
     """What a node says when it has ended; `running` names the embedded services that other nodes go on using."""
     folder = chosen.data_dir.absolute()
     if running:
-        return [f"stopped; {' and '.join(running)} run on for the other nodes of {folder}"]
+        return [f"stopped; {_together(running)} run on for the other nodes of {folder}"]
     if _embedded(chosen):
         return [f"stopped; everything is kept in {folder}, and `eventhub serve` goes on from there"]
     return ["stopped"]
 
 
 def _afterwards(chosen: "Settings") -> str:
-    embedded = " and ".join(_embedded(chosen))
+    embedded = _together(_embedded(chosen))
     if not embedded:
         return "Kafka and PostgreSQL are not its own and stay as they are."
     return f"The last node of {chosen.data_dir.absolute()} also stops {embedded}; all data stays there."
@@ -123,14 +123,20 @@ def _afterwards(chosen: "Settings") -> str:
 
 def _embedded(chosen: "Settings") -> list[str]:
     parts = {"Kafka": chosen.kafka.bootstrap_servers, "PostgreSQL": chosen.postgres.dsn}
-    return [name for name, given in parts.items() if given is None]
+    names = [name for name, given in parts.items() if given is None]
+    counting = chosen.redis.url is None and chosen.profile == "development"
+    return [*names, "Valkey"] if names and counting else names
+
+
+def _together(names: list[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def still_running(services: "Services") -> list[str]:
     """The embedded services that run now."""
     running = []
-    parts: tuple[tuple[Literal["kafka", "postgres"], str], ...] = (("kafka", "Kafka"), ("postgres", "PostgreSQL"))
-    for part, name in parts:
+    parts: dict[Part, str] = {"kafka": "Kafka", "postgres": "PostgreSQL", "valkey": "Valkey"}
+    for part, name in parts.items():
         try:
             services.pid(part)
         except UnavailableError:

@@ -2,7 +2,7 @@
 
 from eventhub.config.load import Effective, Entry, explain, fields, load
 from eventhub.config.template import template
-from eventhub.config.tree import Admin, Delivery, Http, Ingest, Issuer, Kafka, Postgres, Settings, Spool, Streams
+from eventhub.config.tree import Admin, Delivery, Http, Ingest, Issuer, Kafka, Postgres, Redis, Settings, Spool, Streams
 
 __all__ = [
     "Admin",
@@ -14,6 +14,7 @@ __all__ = [
     "Issuer",
     "Kafka",
     "Postgres",
+    "Redis",
     "Settings",
     "Spool",
     "Streams",

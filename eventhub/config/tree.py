@@ -103,10 +103,13 @@ class Postgres(Section):
 
 
 class Redis(Section):
-    """Shared caches and limits."""
+    """What nodes count together."""
 
     url: SecretStr | None = Field(
-        default=None, description="Redis or Valkey, redis://… (may hold a password). Unset: none."
+        default=None,
+        min_length=1,
+        description="Redis or Valkey, redis://… (may hold a password). Unset in development: an embedded Valkey beside"
+        " an embedded Kafka or PostgreSQL; else each node counts alone.",
     )
 
 
@@ -231,6 +234,14 @@ class Delivery(Section):
         default=200, description="Most connections of one IPv4 address or IPv6 /64 to a node."
     )
     connections_per_user: Count = Field(default=100, description="Most connections of one user to a node.")
+    connections_per_address_total: Count | None = Field(
+        default=None,
+        description="Most connections of one address to all nodes that share a Redis. Unset: 5 times those to one.",
+    )
+    connections_per_user_total: Count | None = Field(
+        default=None,
+        description="Most connections of one user to all nodes that share a Redis. Unset: as many as to one.",
+    )
     plan_delays_s: DelayByPlan = Field(
         default={},
         description="By plan (free=30,pro=0) how many seconds late its readers see everything; others: the longest.",
@@ -252,6 +263,15 @@ class Ingest(Section):
     max_depth: Count = Field(default=16, description="Deepest nesting of an item, in levels.")
     ack_timeout_s: Seconds = Field(
         default=10.0, description="Seconds that a request waits for the log before the spool or 503."
+    )
+    items_per_second: Count = Field(default=50_000, description="Items that a key may send to a node each second.")
+    items_burst: Count = Field(default=100_000, description="Items that a key may send to a node at once.")
+    bytes_per_second: Count = Field(
+        default=64 * MIB, description="Bytes of bodies, unpacked, that a key may send to a node each second."
+    )
+    max_pending_bytes: Count = Field(
+        default=64 * MIB,
+        description="Bytes of bodies that a node has in hand at most; sensors are refused from half of it.",
     )
 
 

@@ -5,7 +5,7 @@ Live delivery needs only the log: it fans out from memory, and history is asked 
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from eventhub.delivery.beats import Beats
 from eventhub.delivery.channels import Channels
 from eventhub.delivery.connection import DRAIN_CODE, Connection
 from eventhub.delivery.door import Door
-from eventhub.delivery.doors import Addresses, Doors
+from eventhub.delivery.doors import Addresses, Doors, Elsewhere
 from eventhub.delivery.feed import Feed, Limits
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.hub import Hub
@@ -58,6 +58,7 @@ class Delivery:
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
         log_was_cut: TellCut = tell_nobody,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._seeds = seeds
         self._limits = limits = limits or Limits()
@@ -86,8 +87,11 @@ class Delivery:
                 most=limits.connections,
                 per_address=limits.connections_per_address,
                 per_user=limits.connections_per_user,
+                per_address_total=limits.connections_per_address_total,
+                per_user_total=limits.connections_per_user_total,
                 handshakes_per_s=limits.handshakes_per_s,
                 handshakes_burst=limits.handshakes_burst,
+                elsewhere=elsewhere,
             ),
             limits=limits,
             notices=self.notices,
@@ -130,11 +134,26 @@ class Delivery:
         """How many clients there are."""
         return len(self._connections)
 
+    @property
+    def doors(self) -> Doors:
+        """Who is in, and who was refused."""
+        return self._feed.doors
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for clients; a frame that many wait for counts for each of them."""
+        return self._feed.backlog.held_bytes
+
+    @property
+    def slow(self) -> Mapping[str, int]:
+        """What was done about slow clients so far, by step."""
+        return self._feed.slow
+
     def routes(self) -> list[BaseRoute]:
         """The stream and the GET routes; before `open` they answer 503."""
         address_of = Addresses(self._limits.trusted_proxies).of
         origins = Origins(self._limits.allowed_origins)
-        door = Door(origins, address_of, self._knock, self._feed.check, self._enter)
+        door = Door(origins, address_of, self._knock, self._feed.check, self._enter, self._feed.doors.refused)
         stream, events = stream_route(door, self._limits.message_bytes), events_route(door, self._known)
         return [stream, events, *self._reads.routes()]
 
@@ -192,6 +211,7 @@ class Delivery:
 
     def _knock(self, address: str) -> None:
         if self._draining:
+            self._feed.doors.refused["draining"] += 1
             raise UnavailableError("this node is draining; connect to another", retry_after_s=1)
         self._opened().doors.knock(address, asyncio.get_running_loop().time())
 

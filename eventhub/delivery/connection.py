@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from eventhub.bucket import Bucket
 from eventhub.delivery import messages
-from eventhub.delivery.doors import Bucket
 from eventhub.delivery.feed import TOLD, Feed
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.messages import Connect, Id, InvalidError, Refresh, Subscribe, Unsubscribe
@@ -132,12 +132,15 @@ class Connection:
                 )
                 wait_s = self._commands.take(asyncio.get_running_loop().time())
                 if wait_s:
+                    self._feed.doors.limited["commands"] += 1
                     return self.refuse(LimitError("commands come too often", retry_after_s=wait_s))
                 self._command(line)
         return None
 
     def refuse(self, error: EventhubError, command_id: Id = None) -> None:
         """Tell an error that ends the connection, and close with its code."""
+        if isinstance(error, UnauthorizedError):
+            self._feed.doors.refused["token"] += 1
         last = [Frame([messages.refusal(command_id, error)])]
         self.outbox.finish(last, error.close_code, error.name, timeout_s=self._limits.close_timeout_s)
 
@@ -145,7 +148,8 @@ class Connection:
         """Ask the client to reconnect after the cursors of what it was sent, in `in_s` seconds or later; close."""
         in_ms = round((in_s + self._feed.jitter() * AWAY_S) * 1000)
         last = [Frame([messages.reconnect(in_ms, self.subscriptions.cursors())])]
-        self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s)
+        if self.outbox.finish(last, code, reason, timeout_s=self._limits.close_timeout_s) and code == SLOW_CODE:
+            self._feed.slow["sent_away"] += 1
 
     def _command(self, line: bytes) -> None:
         command_id: Id = None
@@ -255,6 +259,7 @@ class Connection:
         self._changes = self._changes or self._bucket(per_s, burst)
         wait_s = self._changes.take(asyncio.get_running_loop().time())
         if wait_s:
+            self._feed.doors.limited["changes"] += 1
             what = "subscriptions change too often; wait, and send several channels in one command"
             raise LimitError(what, retry_after_s=wait_s)
         for one in wanted:

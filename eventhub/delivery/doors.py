@@ -1,12 +1,16 @@
 """Who may come in, and how fast: bounds of clients on a node, from one address, and of one user.
 
-They are told in `connected` before they are enforced, and refusals say when to come again. Each node counts its own.
+They are told in `connected` before they are enforced, and refusals say when to come again. Each node counts its own
+clients; what the others count is looked up in memory, as they said it last, so that nothing here ever waits.
 """
 
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Protocol
 
+from eventhub.bucket import Bucket
 from eventhub.errors import LimitError, UnavailableError
 
 KNOWN = 10_000
@@ -15,49 +19,63 @@ IPV6_PREFIX = 64
 """What one subscriber of a network usually has: all of it counts as one address."""
 
 
-class Bucket:
-    """So many a second on average, `burst` at once. Times are the loop's."""
+class Elsewhere(Protocol):
+    """What the other nodes count, as they said it last."""
 
-    __slots__ = ("_at", "_burst", "_left", "_per_s")
+    @property
+    def addresses(self) -> Mapping[str, int]:
+        """Clients by address."""
 
-    def __init__(self, per_s: float, burst: float, now: float) -> None:
-        self._per_s, self._burst = per_s, burst
-        self._left, self._at = burst, now
+    @property
+    def users(self) -> Mapping[str, int]:
+        """Clients by user."""
 
-    def take(self, now: float) -> float:
-        """Take one: 0, or for how many seconds there is none."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._per_s
-        self._left -= 1
-        return 0
+
+class Nowhere:
+    """There are no other nodes, or nobody knows of them."""
+
+    addresses: Mapping[str, int] = MappingProxyType({})
+    users: Mapping[str, int] = MappingProxyType({})
 
 
 class Doors:
-    """Counts the clients of a node."""
+    """Counts the clients of a node. `…_total` are bounds over all nodes, as far as `elsewhere` knows of them."""
 
     def __init__(
-        self, *, most: int, per_address: int, per_user: int, handshakes_per_s: float, handshakes_burst: int
+        self,
+        *,
+        most: int,
+        per_address: int,
+        per_user: int,
+        per_address_total: int,
+        per_user_total: int,
+        handshakes_per_s: float,
+        handshakes_burst: int,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.count = 0
+        self.addresses: Counter[str] = Counter()
+        self.users: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        """Clients that were refused, by cause: `rate`, `address`, `user`, `full`, `origin`, `token`, `draining`."""
+        self.limited: Counter[str] = Counter()
+        """What clients that are in asked for too often: `changes` of subscriptions, `commands`."""
         self._most, self._per_address, self._per_user = most, per_address, per_user
+        self._per_address_total, self._per_user_total = per_address_total, per_user_total
+        self._elsewhere: Elsewhere = elsewhere or Nowhere()
         self._pace = handshakes_per_s, handshakes_burst
-        self._addresses: Counter[str] = Counter()
-        self._users: Counter[str] = Counter()
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def knock(self, address: str, now: float) -> None:
         """A handshake begins. Raises LimitError for its address, UnavailableError when the node is full."""
         wait_s = self._bucket(address, now).take(now)
         if wait_s:
+            self.refused["rate"] += 1
             raise LimitError("this address connects too often; wait, and keep connections open", retry_after_s=wait_s)
-        if self._addresses[address] >= self._per_address:
-            raise LimitError(
-                f"this address has {self._per_address} connections, the most it may; close some",
-                retry_after_s=5,
-            )
+        here, there = self.addresses[address], self._elsewhere.addresses.get(address, 0)
+        self._bound("address", here, there, self._per_address, self._per_address_total)
         if self.count >= self._most:
+            self.refused["full"] += 1
             raise UnavailableError(
                 f"this node has {self._most} connections, the most it takes; try another",
                 retry_after_s=1,
@@ -66,23 +84,30 @@ class Doors:
     def enter(self, address: str) -> None:
         """A client is in."""
         self.count += 1
-        self._addresses[address] += 1
+        self.addresses[address] += 1
 
     def leave(self, address: str, user: str | None) -> None:
         """A client is gone; `user` is the one that it was counted for."""
         self.count -= 1
-        self._fewer(self._addresses, address)
+        self._fewer(self.addresses, address)
         if user is not None:
-            self._fewer(self._users, user)
+            self._fewer(self.users, user)
 
     def name(self, user: str) -> None:
         """A client has said who it is. Raises LimitError."""
-        if self._users[user] >= self._per_user:
-            raise LimitError(
-                f"this user has {self._per_user} connections here, the most it may; close some",
-                retry_after_s=5,
-            )
-        self._users[user] += 1
+        here, there = self.users[user], self._elsewhere.users.get(user, 0)
+        self._bound("user", here, there, self._per_user, self._per_user_total)
+        self.users[user] += 1
+
+    def _bound(self, whose: str, here: int, there: int, most: int, total: int) -> None:
+        if here >= most:
+            where = f"{here} connections to this node"
+        elif here + there >= total:
+            where, most = f"{here + there} connections to all nodes", total
+        else:
+            return
+        self.refused[whose] += 1
+        raise LimitError(f"this {whose} has {where}, and may have {most}; close some", retry_after_s=5)
 
     def _bucket(self, address: str, now: float) -> Bucket:
         bucket = self._buckets.pop(address, None) or Bucket(*self._pace, now)

@@ -1,5 +1,6 @@
 """What every connection of a node shares: the parts of delivery, and its limits."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from eventhub.delivery.ports import CatchUp, Check, Log, Still
 from eventhub.delivery.ring import Ring
 from eventhub.delivery.shared import Kept
 from eventhub.delivery.sheets import Sheets
+
+TOTAL = 5
+"""Many people may share an address, and are on several nodes then; a user is one person, wherever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,10 @@ class Limits:
     connections: int = 20_000
     connections_per_address: int = 200
     connections_per_user: int = 100
+    address_total: int | None = None
+    """Over all nodes; None: `TOTAL` times as many as to one."""
+    user_total: int | None = None
+    """Over all nodes; None: as many as to one."""
     handshakes_per_s: float = 20
     """Of one address, with `handshakes_burst` at once."""
     handshakes_burst: int = 200
@@ -70,6 +78,16 @@ class Limits:
     match_delays_s: tuple[float, ...] = ()
     """The delays that a match may be declared with."""
 
+    @property
+    def connections_per_address_total(self) -> int:
+        """Of one address, to all nodes."""
+        return self.address_total or TOTAL * self.connections_per_address
+
+    @property
+    def connections_per_user_total(self) -> int:
+        """Of one user, to all nodes."""
+        return self.user_total or self.connections_per_user
+
 
 TOLD = (
     "teams",
@@ -81,6 +99,8 @@ TOLD = (
     "commands_burst",
     "connections_per_address",
     "connections_per_user",
+    "connections_per_address_total",
+    "connections_per_user_total",
 )
 """The limits that `connected` names."""
 
@@ -112,3 +132,5 @@ class Feed:
     jitter: Callable[[], float]
     tier: Callable[[str, float], "Feed"]
     delay_s: float = 0
+    slow: Counter[str] = field(default_factory=Counter)
+    """What was done about slow clients, by step: `conflated`, `stood_in`, `sent_away`."""

@@ -109,10 +109,10 @@ class Outbox:
             return False
         return self._queue(frame)
 
-    def finish(self, last: Sequence[Frame], code: int, reason: str, *, timeout_s: float) -> None:
-        """After what is queued and `last`, close; give the client `timeout_s` seconds to take it. Later calls: none."""
+    def finish(self, last: Sequence[Frame], code: int, reason: str, *, timeout_s: float) -> bool:
+        """After what is queued and `last`, close; give the client `timeout_s` seconds for it. A later call is False."""
         if self._end is not None:
-            return
+            return False
         self.closed, self._end = True, (code, reason)
         for frame in last:
             self._queue(frame)
@@ -122,6 +122,7 @@ class Outbox:
         if self._write is not None:
             self.resume()
         self._wake()
+        return True
 
     def gone(self) -> None:
         """The wire is no more."""

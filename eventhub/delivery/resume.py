@@ -260,6 +260,7 @@ class Follower:
         upto, sheet = self._upto[busy[0]], self._feed.sheets.of(busy[0])
         if not upto < sheet.applied <= self._feed.hub.flushed(self.name, self.view, partition):
             return
+        self._feed.slow["stood_in"] += 1
         left = slow.only_critical(held(ring.before(busy[0], upto, sheet.applied), self.view))
         self._head += self._told(partition, left.skipped)
         self._emit(partition, left.entries)
@@ -283,6 +284,7 @@ class Follower:
         entries = self._take(matches, min(flushed, min(self._upto[m] for m in matches)))
         if conflate:
             left = slow.conflate(entries)
+            self._feed.slow["conflated"] += bool(left.skipped)
             self._head += self._told(partition, left.skipped)
             entries = left.entries
         sent = 0

@@ -14,7 +14,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from eventhub.auth import bearer
 from eventhub.delivery.connection import Connection
 from eventhub.delivery.door import Door
 from eventhub.delivery.frame import Frame
@@ -116,7 +115,7 @@ def events_route(door: Door, known: Known) -> Route:
     """The route."""
 
     async def stream(request: Request) -> Response:
-        address, principal = door.come(request), door.check(bearer(request.headers.get("authorization")))
+        address, principal = door.come(request), door.holder(request)
         query, lost = request.query_params, request.headers.get("last-event-id")
         channel = query.get("channel")
         if not channel or len(query.getlist("channel")) > 1:

@@ -44,6 +44,8 @@ NARROWED: tuple[Code, ...] = (
         "unknown_delay", RejectedError, "A match cannot be declared with this delay; the operator lists those it can."
     ),
     Code("already_subscribed", LimitError, "The stream has this channel already; unsubscribe first."),
+    Code("key_rate", LimitError, "The key sends more to this node than a key may; nothing was taken, send it again."),
+    Code("overloaded", UnavailableError, "The node has too much to do, and this source waits first; send it again."),
     Code("revision", ConflictError, "Somebody changed the mode meanwhile; look at it again, then say what to replace."),
     Code("spool_full", UnavailableError, "Kafka does not answer and the node's spool is full; send it again later."),
     Code("spool_refused", UnavailableError, "Kafka does not answer and the spool's disk refuses; send it again later."),

@@ -29,7 +29,8 @@ class Limits(msgspec.Struct):
     """What this node holds a client to.
 
     Teams and matches at once, and bytes of a message; subscribe commands (one with several channels is one, and
-    unsubscribing is free) and commands in all, on average and at once; connections of one address and of one user.
+    unsubscribing is free) and commands in all, on average and at once; connections of one address and of one user to
+    a node, and to all nodes together.
     """
 
     teams: int
@@ -41,6 +42,8 @@ class Limits(msgspec.Struct):
     commands_burst: int
     connections_per_address: int
     connections_per_user: int
+    connections_per_address_total: int
+    connections_per_user_total: int
 
 
 class View(msgspec.Struct):

@@ -97,6 +97,8 @@ MESSAGES: tuple[Message, ...] = (
             "commands_burst": 100,
             "connections_per_address": 200,
             "connections_per_user": 100,
+            "connections_per_address_total": 1000,
+            "connections_per_user_total": 100,
         },
     ),
     _client(messages.Subscribe, id=2, type="subscribe", channel=MATCH, lanes=["critical", "normal"], languages=["de"]),

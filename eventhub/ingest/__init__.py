@@ -6,13 +6,28 @@ from starlette.routing import BaseRoute, Route
 
 from eventhub.ingest import adapters
 from eventhub.ingest.carrier import Carrier, sender
+from eventhub.ingest.gate import Gate
 from eventhub.ingest.known import Known
+from eventhub.ingest.limits import Limits
 from eventhub.ingest.matches import Registry, put_match
-from eventhub.ingest.ports import Limits, Node
+from eventhub.ingest.ports import Node
+from eventhub.ingest.pressure import Lateness
 from eventhub.ingest.routes import IngestRoutes
 from eventhub.ingest.spool import Spool
 
-__all__ = ["Carrier", "Known", "Limits", "Node", "Registry", "Spool", "adapters", "routes", "sender"]
+__all__ = [
+    "Carrier",
+    "Gate",
+    "Known",
+    "Lateness",
+    "Limits",
+    "Node",
+    "Registry",
+    "Spool",
+    "adapters",
+    "routes",
+    "sender",
+]
 
 
 def routes(node: Node) -> list[BaseRoute]:

@@ -8,21 +8,11 @@ from eventhub.auth import Keys
 from eventhub.events import Match
 from eventhub.ingest.adapters import Adapter
 from eventhub.ingest.carrier import Carrier
+from eventhub.ingest.gate import Gate
 from eventhub.ingest.known import Known
+from eventhub.ingest.limits import Limits
 from eventhub.kafka import Partitioner, Writer
 from eventhub.mode import Mode
-
-
-class Limits(NamedTuple):
-    """Bounds of one request, and how long Kafka may take to acknowledge it."""
-
-    max_body_bytes: int
-    max_items: int
-    max_depth: int
-    ack_timeout_s: float
-    max_pending_bytes: int = 64 << 20
-    match_delays_s: tuple[float, ...] = ()
-    """The delays that a match may be declared with."""
 
 
 class Node(NamedTuple):
@@ -39,4 +29,5 @@ class Node(NamedTuple):
     partitioner: Partitioner
     adapters: Mapping[str, Adapter]
     limits: Limits
+    gate: Gate
     now: Callable[[], datetime]

@@ -37,7 +37,6 @@ class IngestRoutes:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._accounts = Accounts(node.name)
-        self._pending_bytes = 0
         self._acceptors = {
             source: Acceptor(cast(Source, source), node.registry, node.known, max_depth=node.limits.max_depth)
             for source in topics.SOURCE_TOPIC
@@ -65,17 +64,14 @@ class IngestRoutes:
 
     async def _post(self, request: Request, source: str, key: Key) -> Response:
         node = self._node
+        node.gate.look(source, key.id)
         provider = await self._provider(source, request)
         dry = _dry_run(request.query_params.get("dry_run"))
         body = await web.read_body(request, node.limits.max_body_bytes)
-        if self._pending_bytes + len(body) > node.limits.max_pending_bytes:
-            raise UnavailableError("this node waits for Kafka with too much in hand; try again", retry_after_s=1)
-        self._pending_bytes += len(body)
-        try:
+        with node.gate.hold(source, len(body)):
             items = split(body, request.headers.get("content-type", ""), node.limits.max_items)
+            node.gate.take(source, key.id, len(items), len(body))
             return await (self._show(source, items, provider) if dry else self._take(source, items, provider, key))
-        finally:
-            self._pending_bytes -= len(body)
 
     async def _provider(self, source: str, request: Request) -> Provider | None:
         name = request.path_params.get("provider")

@@ -27,12 +27,12 @@ def test_a_node_says_who_it_is_where_its_ports_and_its_page_are_and_how_to_stop_
 
 def test_what_stays_after_the_end_is_said_before_it() -> None:
     assert (
-        "The last node of /data/hub also stops Kafka and PostgreSQL; all data stays there."
+        "The last node of /data/hub also stops Kafka, PostgreSQL and Valkey; all data stays there."
         in greeting(OWN, "a", *URLS)[-1]
     )
     assert "are not its own and stay as they are" in greeting(GIVEN, "a", *URLS)[-1]
     mixed = Settings(data_dir=Path("/d"), kafka=Kafka(bootstrap_servers="k:9092"))
-    assert "also stops PostgreSQL;" in greeting(mixed, "a", *URLS)[-1]
+    assert "also stops PostgreSQL and Valkey;" in greeting(mixed, "a", *URLS)[-1]
 
 
 def test_a_node_on_every_address_is_named_by_one_that_a_browser_takes() -> None:

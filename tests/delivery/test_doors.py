@@ -11,8 +11,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from eventhub import web
-from eventhub.delivery.doors import KNOWN, Addresses, Bucket, Doors, network
-from eventhub.delivery.feed import TOLD
+from eventhub.bucket import Bucket
+from eventhub.delivery.doors import KNOWN, Addresses, Doors, Elsewhere, network
+from eventhub.delivery.feed import TOLD, Limits
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.server import Listener, bind
 from tests.delivery.conftest import MakeWorld
@@ -20,8 +21,26 @@ from tests.delivery.memory import match
 from tests.delivery.world import SMALL, World, until
 
 
-def doors(*, most: int = 100, per_address: int = 3, per_user: int = 2, per_s: float = 1e6, burst: int = 1000) -> Doors:
-    return Doors(most=most, per_address=per_address, per_user=per_user, handshakes_per_s=per_s, handshakes_burst=burst)
+def doors(
+    *,
+    most: int = 100,
+    per_address: int = 3,
+    per_user: int = 2,
+    total: int = 1000,
+    per_s: float = 1e6,
+    burst: int = 1000,
+    elsewhere: Elsewhere | None = None,
+) -> Doors:
+    return Doors(
+        most=most,
+        per_address=per_address,
+        per_user=per_user,
+        per_address_total=total,
+        per_user_total=total,
+        handshakes_per_s=per_s,
+        handshakes_burst=burst,
+        elsewhere=elsewhere,
+    )
 
 
 def come(at: Doors, address: str, now: float = 0) -> None:
@@ -71,6 +90,37 @@ def test_a_user_has_so_many_and_a_full_node_says_to_go_elsewhere() -> None:
     at.leave("a", "ann")
     at.name("ann")
     at.knock("c", 0)
+
+
+class There:
+    """What other nodes say."""
+
+    addresses = {"10.0.0.1": 2}
+    users = {"ann": 1}
+
+
+def test_over_all_nodes_there_are_bounds_too_and_they_follow_what_the_others_say() -> None:
+    there = There()
+    at = doors(total=3, elsewhere=there)
+    come(at, "10.0.0.1")
+    with pytest.raises(LimitError, match="3 connections to all nodes, and may have 3"):
+        at.knock("10.0.0.1", 0)
+    at.knock("10.0.0.2", 0)
+    at.name("ann")
+    at.name("bob")
+    there.addresses, there.users = {}, {"ann": 2}
+    come(at, "10.0.0.1")
+    with pytest.raises(LimitError, match="3 connections to all nodes"):
+        at.name("ann")
+    at.name("bob")
+    assert at.refused == {"address": 1, "user": 1}
+
+
+def test_mutant_doors_that_do_not_ask_what_the_others_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = Doors._bound
+    monkeypatch.setattr(Doors, "_bound", lambda self, whose, here, _, *most: bound(self, whose, here, 0, *most))
+    with pytest.raises(pytest.fail.Exception):
+        test_over_all_nodes_there_are_bounds_too_and_they_follow_what_the_others_say()
 
 
 def test_who_knocks_too_often_waits_and_nobody_else() -> None:
@@ -125,6 +175,13 @@ def test_only_trusted_proxies_are_believed(peer: str | None, forwarded: str, add
     assert Addresses(["10.0.0.0/8"]).of(peer, forwarded) == address
 
 
+def test_a_total_follows_the_limit_of_a_node_unless_it_is_given() -> None:
+    following = Limits(connections_per_user=7, connections_per_address=9)
+    assert (following.connections_per_user_total, following.connections_per_address_total) == (7, 45)
+    given_ = Limits(user_total=3, address_total=4)
+    assert (given_.connections_per_user_total, given_.connections_per_address_total) == (3, 4)
+
+
 async def test_every_limit_is_told_with_the_answer_to_connect(world: World) -> None:
     await world.start()
     client = world.client()
@@ -150,6 +207,7 @@ async def test_subscriptions_change_so_often_and_several_at_once_are_one(make_wo
     assert (error["id"], error["code"]) == (9, "limit") and 0 < error["retry_after_ms"] <= 1000
     assert len(client.of_type("subscribed")) == len(names) + 2 and client.closed is None
     assert len(client.of_type("unsubscribed")) == 20
+    assert world.delivery.doors.limited == {"changes": 1}
 
 
 async def test_a_flood_of_commands_closes_the_connection(make_world: MakeWorld) -> None:
@@ -160,6 +218,7 @@ async def test_a_flood_of_commands_closes_the_connection(make_world: MakeWorld) 
         client.say(id=number, type="unsubscribe", channel="match:m0")
     await until(lambda: client.closed is not None)
     assert client.closed == (3013, "limit")
+    assert world.delivery.doors.limited == {"commands": 1}
     # One of the burst was `connect`.
     assert len(client.of_type("unsubscribed")) == 19
 
@@ -198,6 +257,43 @@ async def test_the_handshake_says_429_and_503_before_anything_is_accepted(make_w
             with pytest.raises(InvalidStatus) as refused:
                 await from_("198.51.100.3")
             assert refused.value.response.status_code == 503
+    assert world.delivery.doors.refused == {"address": 1, "full": 1}
+
+
+async def test_whoever_is_refused_is_counted_by_the_cause(make_world: MakeWorld) -> None:
+    world = make_world(replace(SMALL, handshakes_per_s=0.001, handshakes_burst=4))
+    await world.start()
+    app = Starlette(routes=world.delivery.routes(), exception_handlers=web.handlers())
+    bound = bind("127.0.0.1", 0, exact=True, setting="port")
+    url = f"ws://127.0.0.1:{bound.getsockname()[1]}/v1/stream"
+    statuses = []
+    async with Listener(app, bound):
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Authorization": "Bearer bad"},
+            {"Authorization": "Bearer good"},
+            {"Authorization": "nonsense"},
+            {"Authorization": "Bearer good"},
+            {"Authorization": "Bearer good"},
+        ):
+            try:
+                async with connect(
+                    url, subprotocols=[Subprotocol("eventhub.v1+json")], additional_headers=headers, proxy=None
+                ):
+                    statuses.append(101)
+            except InvalidStatus as refused:
+                statuses.append(refused.response.status_code)
+        # A client that says `connect` with a bad token is in already; it counts as well.
+        late = world.client("bad")
+        await until(lambda: late.closed is not None)
+        await world.delivery.drain(0.1)
+        try:
+            async with connect(url, subprotocols=[Subprotocol("eventhub.v1+json")], proxy=None):
+                statuses.append(101)
+        except InvalidStatus as refused:
+            statuses.append(refused.response.status_code)
+    assert statuses == [403, 401, 101, 401, 101, 429, 503]
+    assert world.delivery.doors.refused == {"origin": 1, "token": 3, "rate": 1, "draining": 1}
 
 
 async def test_it_finds_out_doors_that_forget_who_leaves(

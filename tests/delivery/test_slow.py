@@ -217,6 +217,7 @@ async def test_a_slow_client_gets_the_latest_of_bulk_and_is_told_what_was_left_o
     names = {f"{goal.partition}-{goal.offset}" for goal in goals}
     await until(lambda: names <= set(client.ids))
     assert client.of_type("skipped") != [] and client.closed is None
+    assert world.delivery.slow["conflated"] > 0
     assert {m["lane"] for m in client.of_type("skipped")} == {"bulk"}
     judge(client, world.log, matches)
 
@@ -246,6 +247,7 @@ async def test_far_behind_a_state_stands_in_for_what_led_to_it_and_no_critical_e
     client.take()
     await until(lambda: bool(client.ids) and client.ids[-1] == f"0-{goal.offset}")
     states = client.of_type("state")
+    assert world.delivery.slow["stood_in"] > 0
     assert len(states) == 2 and states[-1]["cursor"] == f"e1.0.{cause}"
     assert {m["lane"] for m in client.of_type("skipped")} == {"normal", "bulk"}
     judge(client, world.log, ("m0",))
@@ -259,7 +261,7 @@ async def test_a_client_that_stays_away_is_sent_away_and_resumes_whole(make_worl
     client.stall()
     crowd(random.Random(3), world.log, 50)
     await until(lambda: client.aborted)
-    assert world.delivery.connections == 0
+    assert (world.delivery.connections, world.delivery.slow) == (0, {"sent_away": 1})
     again = world.client()
     again.subscribe("match:m0", cursor=client.of_type("event")[-1]["cursor"])
     due = [f"0-{record.offset}" for record in world.log.of("m0")]

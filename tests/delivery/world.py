@@ -8,6 +8,7 @@ import msgspec
 
 from eventhub.delivery import Delivery, Limits
 from eventhub.delivery.connection import Connection
+from eventhub.delivery.doors import Elsewhere
 from eventhub.delivery.frame import Frame
 from eventhub.delivery.ports import Principal
 from eventhub.errors import UnauthorizedError
@@ -94,7 +95,7 @@ class Client:
 class World:
     """A node with matches m0 to m3 of teams t1, t2 (m3: t3, t4) on two partitions."""
 
-    def __init__(self, limits: Limits = SMALL) -> None:
+    def __init__(self, limits: Limits = SMALL, elsewhere: Elsewhere | None = None) -> None:
         self.log = MemoryLog()
         self.history = MemoryHistory(self.log)
         self.seeds = MemorySeeds()
@@ -111,6 +112,7 @@ class World:
             node="n1",
             limits=limits,
             jitter=lambda: 0.5,
+            elsewhere=elsewhere,
         )
         self.plans: dict[str, str] = {}
         """By user, where it is another than the token's."""
@@ -140,8 +142,8 @@ class World:
         self._task = asyncio.create_task(self.delivery.run())
         await until(lambda: self.delivery.ready, "ready")
 
-    def client(self, token: str | None = "good") -> Client:
-        client = Client(self.delivery._enter(None))
+    def client(self, token: str | None = "good", address: str = "") -> Client:
+        client = Client(self.delivery._enter(None, address))
         self._clients.append(client)
         if token is not None:
             client.say(id=1, type="connect", token=token)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import join_on
+from tests.drills import attack, health, limits, outage, poison, suites
 from tests.drills import brokers as of_three
-from tests.drills import health, limits, outage, poison, suites
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
@@ -84,6 +84,21 @@ async def test_health_while_postgres_and_kafka_are_down(
     heal = partial(join_on, own_folder)
     postgres, kafka = await health.away(platform, matches[0], heal, down_s=300, stuck_after_s=None)
     print(f"\nhealth, away: live at every look; PostgreSQL {postgres}, Kafka {kafka}")
+
+
+async def test_attack(platform: Platform, matches: list[RealMatch]) -> None:
+    size = attack.Size(each=334, crowd=200, fans=50, window_s=10)
+    figures = await attack.attacked(platform, matches[0], size, pairs=5)
+    print(f"\nattack: {figures.told()}\n{figures.pairs[0][1].answered}")
+    limits.is_served_under_attack(figures)
+
+
+async def test_it_finds_out_doors_that_an_attack_holds_up(platform: Platform, matches: list[RealMatch]) -> None:
+    size = attack.Size(each=334, crowd=200, fans=50, window_s=10)
+    figures = await attack.attacked(platform, matches[0], size, pairs=3, program=mutated("doors-cost"))
+    print(f"\nattack on slow doors: {figures.told()}")
+    with pytest.raises(AssertionError, match="under attack events come later"):
+        limits.is_served_under_attack(figures)
 
 
 async def test_poison(platform: Platform) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+from tests.drills import attack
 from tests.drills.outage import Outage
 from tests.drills.poison import Figures
 from tests.drills.suites import Times
@@ -10,6 +11,7 @@ from tests.drills.suites import Times
 TAKEOVER_KILLED_S, TAKEOVER_ENDED_S = 15, 3
 SPOOL_PER_S, SPOOL_DRAINED_S = 2_000, 30
 POISONED_PACE, STALLED_S = 0.9, 60
+ATTACKED_RATIO, ATTACKED_MIB = 1.5, 150
 
 
 def takes_over_in_time(times: Times) -> None:
@@ -41,3 +43,9 @@ def keeps_pace_beside_poison(figures: Figures, runs: Sequence[int]) -> list[floa
     ratios = [figures.per_s[ill] / figures.per_s[clean] for clean, ill in pairs]
     assert median(ratios) >= POISONED_PACE, f"with failing events {median(ratios):.2f} of the pace: {sorted(ratios)}"
     return ratios
+
+
+def is_served_under_attack(figures: attack.Figures) -> None:
+    """Whoever watches hardly notices the attack, and the node keeps nothing of it."""
+    assert figures.ratio <= ATTACKED_RATIO, f"under attack events come later: {figures.told()}"
+    assert figures.grown_mib <= ATTACKED_MIB, f"the attack costs memory: {figures.told()}"

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from eventhub import failpoints, kafka, record, topics
+from eventhub.bucket import Bucket
 from eventhub.cli import main
+from eventhub.delivery.doors import Doors
 from eventhub.ingest import accept
 from eventhub.ingest.carrier import Carrier
 from eventhub.ingest.spool import Spool
@@ -301,6 +303,12 @@ def deaths_uncounted() -> None:
     Tries.see = lambda *_, **__: None  # type: ignore[method-assign]
 
 
+def no_limits() -> None:
+    """Everybody may come, as often and as many as they like, and say what they like."""
+    Doors._bound = lambda *_: None  # type: ignore[method-assign]
+    Bucket.take = lambda *_: 0  # type: ignore[method-assign]
+
+
 MUTANTS = {
     **SLOW,
     "gaps-untold": gaps_untold,
@@ -325,6 +333,7 @@ MUTANTS = {
     "one-fails-all": one_fails_all,
     "failures-seen": failures_seen,
     "deaths-uncounted": deaths_uncounted,
+    "no-limits": no_limits,
 }
 
 if __name__ == "__main__":

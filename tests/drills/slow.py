@@ -10,12 +10,13 @@ from typing import Any
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
+from eventhub.delivery.doors import Doors
 from eventhub.ingest.spool import spool
 from eventhub.ingest.spool.segments import Folder
 from eventhub.ingest.spool.spool import Spool
 from eventhub.streams.enrichment import Enrichment
 
-REBUILD_S, FSYNC_S, LETTER_S, STALL_S = 16, 0.1, 0.5, 61
+REBUILD_S, FSYNC_S, LETTER_S, STALL_S, KNOCK_S = 16, 0.1, 0.5, 61, 0.005
 FEW_BYTES = 2_000
 
 
@@ -100,6 +101,17 @@ def _bury_after(delay_s: float) -> None:
     Enrichment._bury = slowly  # type: ignore[method-assign]
 
 
+def doors_cost() -> None:
+    """Whoever comes, and be it to be refused, costs the loop as much as a slow look-up would."""
+    knock = Doors.knock
+
+    def slowly(self: Doors, address: str, now: float) -> None:
+        time.sleep(KNOCK_S)
+        knock(self, address, now)
+
+    Doors.knock = slowly  # type: ignore[method-assign]
+
+
 SLOW = {
     "rebuilds-slowly": rebuilds_slowly,
     "ends-without-a-word": ends_without_a_word,
@@ -108,4 +120,5 @@ SLOW = {
     "drains-few-at-a-time": drains_few_at_a_time,
     "letters-take-long": letters_take_long,
     "letters-stall": letters_stall,
+    "doors-cost": doors_cost,
 }

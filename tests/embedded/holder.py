@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from eventhub.config import Settings
-from eventhub.embedded import join
+from eventhub.embedded import Part, join
 
 
 def _silent(*_: object) -> None:
@@ -14,6 +14,7 @@ def _silent(*_: object) -> None:
 
 if __name__ == "__main__":
     services = join(Settings(data_dir=Path(sys.argv[1])), say=_silent, progress=_silent)
-    print(json.dumps([services.pid("kafka"), services.pid("postgres")]), flush=True)
+    parts: tuple[Part, ...] = ("kafka", "postgres", "valkey")
+    print(json.dumps([services.pid(part) for part in parts]), flush=True)
     sys.stdin.read()
     services.leave()

@@ -8,13 +8,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import redis
 from pydantic import SecretStr
 
-from eventhub.config import Kafka, Postgres, Settings
-from eventhub.embedded import Services, join, kafka, postgres
+from eventhub import embedded
+from eventhub.config import Kafka, Postgres, Redis, Settings
+from eventhub.embedded import Services, join, kafka, postgres, valkey
 from eventhub.embedded.lease import Lease, Process, Record, alive, is_free, process, stop, wait_for
 from eventhub.errors import UnavailableError
 
@@ -30,7 +33,7 @@ def joined(folder: Path) -> Services:
 
 
 def pids(services: Services) -> list[int]:
-    return [services.pid("kafka"), services.pid("postgres")]
+    return [services.pid("kafka"), services.pid("postgres"), services.pid("valkey")]
 
 
 def known(services: Services) -> list[Process]:
@@ -48,7 +51,14 @@ def kill(pid: int) -> None:
 def answer(services: Services) -> bool:
     with psycopg.connect(services.addresses.postgres) as connection:
         row = connection.execute("select 1").fetchone()
-    return kafka.answers(int(services.addresses.kafka.rpartition(":")[2])) and row == (1,)
+    return kafka.answers(int(services.addresses.kafka.rpartition(":")[2])) and row == (1,) and counting(services)
+
+
+def counting(services: Services) -> bool:
+    """Valkey answers at the address that a node is given, with its password."""
+    assert services.addresses.redis
+    with redis.Redis.from_url(services.addresses.redis, protocol=2) as client:
+        return bool(client.ping())
 
 
 def told_pids(node: Node) -> list[int]:
@@ -67,7 +77,7 @@ def folder() -> Iterator[Path]:
 def nothing_left(folder: Path) -> Iterator[None]:
     """Stops what a failed test left running."""
     yield
-    for part in ("kafka", "postgres"):
+    for part in ("kafka", "postgres", "valkey"):
         left = Record.read(folder / "run" / f"{part}.json").process
         if left:
             stop(left, ((signal.SIGKILL, 10.0),))
@@ -93,14 +103,14 @@ def test_two_nodes_share_the_services_and_the_last_to_leave_stops_them(folder: P
     first = joined(folder)
     running = known(first)
     assert answer(first)
-    assert [os.getsid(one.pid) != os.getsid(0) for one in running] == [True, True]
+    assert [os.getsid(one.pid) != os.getsid(0) for one in running] == [True, True, True]
     second = node()
     assert told_pids(second) == pids(first)
     first.leave()
     first.leave()
-    assert [alive(one) for one in running] == [True, True]
+    assert [alive(one) for one in running] == [True, True, True]
     second.communicate()
-    assert [alive(one) for one in running] == [False, False]
+    assert [alive(one) for one in running] == [False, False, False]
     with pytest.raises(UnavailableError, match="does not run"):
         first.pid("kafka")
 
@@ -115,7 +125,7 @@ def test_services_outlive_a_killed_node_and_the_next_join_finds_them(folder: Pat
     before = told_pids(killed)
     killed.kill()
     killed.wait()
-    for record in ("kafka", "postgres"):  # as if it had died before it could note what it started
+    for record in ("kafka", "postgres", "valkey"):  # as if it had died before it could note what it started
         path = folder / "run" / f"{record}.json"
         Record(Record.read(path).ports).write(path)
     found = joined(folder)
@@ -123,12 +133,12 @@ def test_services_outlive_a_killed_node_and_the_next_join_finds_them(folder: Pat
     assert answer(found)
     running = known(found)
     found.leave()
-    assert [alive(one) for one in running] == [False, False]
+    assert [alive(one) for one in running] == [False, False, False]
 
 
 def test_a_killed_kafka_alone_is_started_again_at_its_address(folder: Path) -> None:
     first = joined(folder)
-    broker, server = pids(first)
+    broker, server, _ = pids(first)
     kill(broker)
     second = joined(folder)
     assert second.pid("kafka") != broker
@@ -143,7 +153,7 @@ def test_a_killed_postgres_alone_is_started_again_with_what_it_had_committed(fol
     first = joined(folder)
     with psycopg.connect(first.addresses.postgres) as connection:
         connection.execute("create table kept as select 42 as answer")
-    broker, server = pids(first)
+    broker, server, _ = pids(first)
     kill(server)
     second = joined(folder)
     assert second.pid("kafka") == broker
@@ -183,11 +193,13 @@ def test_given_addresses_are_handed_through_and_nothing_is_started(tmp_path: Pat
         data_dir=tmp_path / "none",
         kafka=Kafka(bootstrap_servers="k:9092"),
         postgres=Postgres(dsn=SecretStr("postgresql://u:hunter2@db/x")),
+        redis=Redis(url=SecretStr("redis://:hunter3@r:6379")),
     )
     services = join(given, say=silent, progress=silent)
-    assert services.addresses == ("k:9092", "postgresql://u:hunter2@db/x")
+    assert services.addresses == ("k:9092", "postgresql://u:hunter2@db/x", "redis://:hunter3@r:6379")
     assert "kafka.bootstrap_servers" in services.started[0] and "postgres.dsn" in services.started[1]
-    assert "hunter2" not in "".join(services.started)
+    assert "redis.url" in services.started[2]
+    assert "hunter" not in "".join(services.started)
     services.leave()
     assert not (tmp_path / "none").exists()
 
@@ -260,3 +272,59 @@ def test_a_pid_file_of_another_program_does_not_keep_postgres_out(folder: Path) 
     again = joined(folder)
     assert answer(again)
     again.leave()
+
+
+def beside(folder: Path, say: Callable[[str], None] = silent, **more: Any) -> Services:
+    """A share where Kafka is given, which nobody needs here: PostgreSQL and Valkey."""
+    given = Settings(data_dir=folder, kafka=Kafka(bootstrap_servers="k:9092"), **more)
+    return join(given, say=say, progress=silent)
+
+
+def test_a_killed_valkey_alone_is_started_again_where_running_nodes_look_for_it(folder: Path) -> None:
+    first = beside(folder)
+    kill(first.pid("valkey"))
+    second = beside(folder)
+    assert second.addresses == first.addresses
+    assert counting(first)
+    first.leave()
+    second.leave()
+
+
+def test_a_valkey_that_does_not_answer_is_replaced(folder: Path) -> None:
+    first = beside(folder)
+    frozen = process(first.pid("valkey"))
+    assert frozen
+    os.kill(frozen.pid, signal.SIGSTOP)
+    second = beside(folder)
+    assert not alive(frozen) and counting(second)
+    first.leave()
+    second.leave()
+
+
+def without_valkey(folder: Path) -> None:
+    said: list[str] = []
+    services = beside(folder, said.append)
+    assert services.addresses.redis is None and services.addresses.postgres
+    assert any("counts its clients alone" in one and "EVENTHUB_REDIS__URL" in one for one in said)
+    with pytest.raises(UnavailableError):
+        services.pid("valkey")
+    services.leave()
+
+
+def test_without_valkey_a_node_starts_all_the_same_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valkey, "SETTINGS", valkey.SETTINGS + "no_such_setting 1\n")
+    without_valkey(folder)
+
+
+def test_mutant_a_node_that_does_not_start_without_valkey(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_count", valkey.ensure)
+    with pytest.raises(UnavailableError, match=r"Valkey did not start: .*; its log is .*valkey\.log"):
+        test_without_valkey_a_node_starts_all_the_same_and_says_so(folder, monkeypatch)
+
+
+def test_production_starts_no_valkey_of_its_own(folder: Path) -> None:
+    services = beside(folder, profile="production")
+    assert services.addresses.redis is None
+    with pytest.raises(UnavailableError):
+        services.pid("valkey")
+    services.leave()

@@ -1,11 +1,12 @@
 """The routes of ingest against a real Kafka: 202 only for what is durable, and clear answers to the rest."""
 
+import asyncio
 import gzip
 import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,9 @@ from eventhub import auth, ingest, kafka, mode, topics, web
 from eventhub.embedded import Services
 from eventhub.errors import EventhubError
 from eventhub.events import Match, Team
+from eventhub.ingest import pressure
 from eventhub.record import Outgoing
+from tests.support.wait import until
 
 NOW = datetime(2026, 7, 1, 19, tzinfo=UTC)
 LIMITS = ingest.Limits(max_body_bytes=100_000, max_items=50, max_depth=8, ack_timeout_s=2)
@@ -30,6 +33,7 @@ class Scene(NamedTuple):
     keys: dict[str, str]
     cluster: kafka.Kafka
     mode: mode.Mode
+    gate: ingest.Gate
 
     async def post(self, path: str, body: bytes, key: str = "broadcast", **headers: str) -> httpx2.Response:
         authorization = {"Authorization": f"Bearer {self.keys.get(key, key)}"}
@@ -58,22 +62,29 @@ class Scene(NamedTuple):
 
 @pytest.fixture
 async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene_with(LIMITS, own_cluster, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def scene_with(limits: ingest.Limits, cluster: kafka.Kafka, folder: Path) -> AsyncIterator[Scene]:
     keys, registry, secrets = auth.Keys(), ingest.Registry(), {}
     for source in auth.SOURCES:
         secrets[source], key = auth.new_key(source, NOW)
         keys.fold(*auth.record_key(key))
-    writer = kafka.Writer(own_cluster)
+    writer = kafka.Writer(cluster)
     await writer.open()
-    table = kafka.Table(own_cluster, topics.REGISTRY, 8, registry.fold)
+    table = kafka.Table(cluster, topics.REGISTRY, 8, registry.fold)
     await table.open()
 
     async def caught_up() -> None:
         await table.open()
 
-    now_mode = mode.Mode(tmp_path / "mode.json", lambda: NOW)
+    now_mode = mode.Mode(folder / "mode.json", lambda: NOW)
     now_mode.settle()
     partitioner = kafka.Partitioner(8)
-    carrier = ingest.Carrier(writer, partitioner, None, lost=lambda: False, timeout_s=LIMITS.ack_timeout_s)
+    carrier = ingest.Carrier(writer, partitioner, None, lost=lambda: False, timeout_s=limits.ack_timeout_s)
+    gate = ingest.Gate(limits)
     node = ingest.Node(
         name="n1",
         keys=keys,
@@ -85,12 +96,13 @@ async def scene(own_cluster: kafka.Kafka, own_declared: kafka.Declared, tmp_path
         carrier=carrier,
         partitioner=partitioner,
         adapters=ingest.adapters.load(),
-        limits=LIMITS,
+        limits=limits,
+        gate=gate,
         now=lambda: NOW,
     )
     app = Starlette(routes=ingest.routes(node), exception_handlers={EventhubError: web.on_error})
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://node") as http:
-        made = Scene(http, secrets, own_cluster, now_mode)
+        made = Scene(http, secrets, cluster, now_mode, gate)
         match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
         headers = {"Authorization": f"Bearer {secrets['admin']}"}
         assert (await http.put("/v1/matches/m1", json=match, headers=headers)).status_code in (200, 201)
@@ -272,3 +284,63 @@ async def test_mutant_a_write_that_does_not_ask_for_the_mode_passes(
     monkeypatch.setattr(mode.Mode, "check", lambda _: None)
     with pytest.raises((AssertionError, KeyError)):
         await test_read_only_refuses_matches_and_goes_on_taking_events(scene)
+
+
+CROWDED = LIMITS._replace(max_pending_bytes=700, ack_timeout_s=30)
+
+
+def fix(number: str) -> bytes:
+    return event(number, type="tracking_frame", payload={"players": []})
+
+
+async def sensors_wait_first(scene: Scene, services: Services) -> None:
+    """Broadcast fills half of what may be in hand while Kafka stands still: sensors are refused, broadcast is not."""
+    size = len(event("b0"))
+    with frozen(services):
+        waiting = [asyncio.create_task(scene.post("/v1/ingest/broadcast", event(f"b{n}"))) for n in range(4)]
+        await until(lambda: scene.gate.pending_bytes == 4 * size, "four requests to wait for Kafka")
+        assert 350 < 4 * size < 525, "the scene is about more than half, and less than three quarters"
+        refused = await asyncio.wait_for(scene.post("/v1/ingest/sensors", fix("s0"), "sensors"), 2)
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded"), "sensors were taken before"
+        assert int(refused.headers["retry-after"]) >= 1
+        goal = asyncio.create_task(scene.post("/v1/ingest/broadcast", event("b4", type="goal")))
+        await until(lambda: scene.gate.pending_bytes > 4 * size, "the goal to be in hand as well")
+        assert not any(one.done() for one in waiting), "Kafka was frozen, and yet it acknowledged"
+    assert [(await one).status_code for one in (*waiting, goal)] == [202] * 5
+    assert (await scene.post("/v1/ingest/sensors", fix("s0"), "sensors")).status_code == 202
+    assert scene.gate.refused == {("sensors", "pending"): 1}
+
+
+async def test_under_pressure_sensors_wait_and_broadcast_goes_on(
+    own_cluster: kafka.Kafka, own_declared: kafka.Declared, own_services: Services, tmp_path: Path
+) -> None:
+    async with scene_with(CROWDED, own_cluster, tmp_path) as scene:
+        await sensors_wait_first(scene, own_services)
+
+
+async def test_mutant_every_source_is_equal(
+    own_cluster: kafka.Kafka,
+    own_declared: kafka.Declared,
+    own_services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(pressure.BEARABLE, "sensors", pressure.BEARABLE["broadcast"])
+    async with scene_with(CROWDED, own_cluster, tmp_path) as scene:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await sensors_wait_first(scene, own_services)
+
+
+async def test_a_key_that_sends_too_much_is_refused_whole_and_other_keys_are_not(
+    own_cluster: kafka.Kafka, own_declared: kafka.Declared, tmp_path: Path
+) -> None:
+    async with scene_with(LIMITS._replace(items_per_s=1, items_burst=3), own_cluster, tmp_path) as scene:
+        assert (await scene.post("/v1/ingest/broadcast", event("k0"))).status_code == 202
+        refused = await scene.post("/v1/ingest/broadcast", b"[%s]" % b",".join(event(f"k{n}") for n in range(1, 4)))
+        assert (refused.status_code, refused.json()["code"]) == (429, "key_rate")
+        assert int(refused.headers["retry-after"]) >= 1 and "3 at once" in refused.json()["detail"]
+        assert (await scene.post("/v1/ingest/broadcast", event("k4"))).status_code == 202
+        assert (await scene.post("/v1/ingest/social", event("p0", type="post"), "social")).status_code == 202
+        kept = set(await scene.raw())
+        assert {"k0", "k4"} <= kept and not {"k1", "k2", "k3"} & kept
+        assert scene.gate.refused == {("broadcast", "key_rate"): 1}
