@@ -80,6 +80,7 @@ class _Ear:
         teams = {m: (match.home.id, match.away.id) for m, match in world.registry.items()}
         self._matches = [m for m in world.registry if (m == subject if kind == "match" else subject in teams[m])]
         self._wanted = {m: passing(events_of(world, m), watcher) for m in self._matches}
+        self._asked_for = {(m, one.offset) for m, wanted in self._wanted.items() for one in wanted}
         self._match_of = {_text(id_of(one)): (m, one.offset) for m in self._matches for one in events_of(world, m)}
         self._at: dict[str, int] | None = None
         self._heard: set[str] = set()
@@ -134,6 +135,7 @@ class _Ear:
         found = self._match_of.get(told.event_id)
         assert found is not None, f"{self._name} got {told.event_id}, which is not of its subscription"
         match_id, offset = found
+        assert found in self._asked_for, f"{self._name} got offset {offset} of {match_id}, which its view leaves out"
         following = self._missing(match_id, self._at[match_id], offset)
         assert told.event_id not in self._heard, f"{self._name} got offset {offset} of {match_id} twice"
         assert not following and offset > self._at[match_id], (
