@@ -90,7 +90,8 @@ def join(
     redis = settings.redis.url.get_secret_value() if settings.redis.url else None
     given = _given(given_kafka, given_postgres, redis)
     if given_kafka and given_postgres:
-        return Services(None, homes, Addresses(given_kafka, given_postgres, redis), given)
+        alone = [] if redis else ["No Redis, for redis.url is not set: this node counts its clients alone."]
+        return Services(None, homes, Addresses(given_kafka, given_postgres, redis), given + alone)
     with_valkey = redis is None and settings.profile == "development"
     try:
         lease = Lease(folder / "run")

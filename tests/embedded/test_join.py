@@ -198,23 +198,25 @@ def test_given_addresses_are_handed_through_and_nothing_is_started(tmp_path: Pat
     services = join(given, say=silent, progress=silent)
     assert services.addresses == ("k:9092", "postgresql://u:hunter2@db/x", "redis://:hunter3@r:6379")
     assert "kafka.bootstrap_servers" in services.started[0] and "postgres.dsn" in services.started[1]
-    assert "redis.url" in services.started[2]
+    assert services.started[2] == "Redis, given by redis.url."
+    alone = join(given.model_copy(update={"redis": Redis()}), say=silent, progress=silent)
+    assert alone.addresses.redis is None and "counts its clients alone" in alone.started[2]
     assert "hunter" not in "".join(services.started)
     services.leave()
     assert not (tmp_path / "none").exists()
 
 
-def test_with_kafka_given_only_postgres_is_started() -> None:
+def test_with_kafka_given_only_the_others_are_started() -> None:
     with tempfile.TemporaryDirectory(prefix="eventhub-join-") as name:
         given = Settings(data_dir=Path(name), kafka=Kafka(bootstrap_servers="k:9092"))
         services = join(given, say=silent, progress=silent)
         assert services.addresses.kafka == "k:9092"
-        server = process(services.pid("postgres"))
+        others = [process(services.pid("postgres")), process(services.pid("valkey"))]
         with pytest.raises(UnavailableError):
             services.pid("kafka")
         assert not (Path(name) / "kafka").exists()
         services.leave()
-        assert not alive(server)
+        assert [alive(one) for one in others] == [False, False]
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing_running_or_held(folder: Path) -> None:
