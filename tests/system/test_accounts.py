@@ -169,7 +169,7 @@ async def test_a_login_that_ends_closes_its_sockets_on_every_node(platform: Plat
             assert PASSWORD not in node.log_path.read_text() and ann["refresh_token"] not in node.log_path.read_text()
 
 
-async def test_with_postgres_down_tokens_are_honoured_past_their_end_and_revocations_too(
+async def test_with_postgres_and_redis_down_tokens_are_honoured_past_their_end_and_revocations_too(
     platform: Platform, own_folder: Path
 ) -> None:
     node = platform.node("one")
@@ -184,9 +184,10 @@ async def test_with_postgres_down_tokens_are_honoured_past_their_end_and_revocat
         live = await Socket(node, ann["access_token"]).open()
         closed = await Socket(node, cid["access_token"]).open()
 
-        postmaster = psutil.Process(platform.services.pid("postgres"))
+        postmaster, redis = (psutil.Process(platform.services.pid(part)) for part in ("postgres", "valkey"))
         os.kill(postmaster.pid, signal.SIGINT)
-        await until(lambda: not postmaster.is_running(), "Postgres to stop", 20)
+        os.kill(redis.pid, signal.SIGKILL)
+        await until(lambda: not postmaster.is_running() and not redis.is_running(), "both to stop", 20)
         await until(lambda: live.of_type("notice"), "the notice", 10)
         notice = live.of_type("notice")[-1]
         assert {"login", "refresh"} <= set(notice["affected"]) and "honoured" in notice["reason"]
