@@ -16,7 +16,7 @@ serve: install  ## one node with everything embedded, playing a match
 	$(BIN)/eventhub serve --demo
 
 test: lint browser  ## everything that must hold
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 browser:  ## the browser in which the page is tested
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)

@@ -7,6 +7,7 @@ from typing import Any
 from eventhub.delivery.hub import Hub
 from eventhub.delivery.resume import Follower
 from eventhub.delivery.ring import Ring
+from eventhub.delivery.view import View
 from eventhub.ingest.spool import Spool
 from eventhub.kafka import FencedWriter
 from eventhub.record import MARKER, Outgoing, pack_vector
@@ -228,6 +229,16 @@ def forgets_meanwhile() -> list[Patch]:
     return [(Owner, "assign", at_once)]
 
 
+def revises_in_silence() -> list[Patch]:
+    """Who was shown a goal is not told that it was none."""
+    return [(memory.Memory, "kinds", lambda self, match_id, event_id: b"")]
+
+
+def speaks_to_everybody() -> list[Patch]:
+    """Translations go to those who did not ask for them."""
+    return [(View, "_speaks", lambda self, language: True)]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     bug.__name__: bug
     for bug in (
@@ -248,6 +259,8 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
         overtakes_the_spool,
         acknowledged_before_the_disk,
         forgets_meanwhile,
+        revises_in_silence,
+        speaks_to_everybody,
     )
 }
 

@@ -26,6 +26,36 @@ def check_client(world: "World", watcher: Watcher) -> None:
     ear.finish()
 
 
+class _Value(msgspec.Struct):
+    event_id: str
+    type: str
+    lane: str
+    payload: dict[str, Any]
+    of: str | None = None
+
+
+_value = msgspec.json.Decoder(_Value).decode
+
+
+def passing(events: list[Record], watcher: Watcher) -> list[Record]:
+    """What of a match the client is due, by the values alone: its lanes, its languages, and what revises those."""
+    shown: dict[str, set[str]] = {}
+    found = []
+    for one in events:
+        event = _value(one.value or b"")
+        # A revision that comes before what it revises stands for itself.
+        lanes = shown.get(event.of, set()) if event.of is not None else shown.setdefault(event.event_id, set())
+        lanes.add(event.lane)
+        spoken = event.type != "translation" or _speaks(watcher.languages, event.payload["lang"])
+        if spoken and (not watcher.lanes or lanes & {*watcher.lanes}):
+            found.append(one)
+    return found
+
+
+def _speaks(languages: list[str], language: str) -> bool:
+    return any(one == "*" or language.split("-")[0] == one for one in languages)
+
+
 class _Leave:
     """What a client was told it does not get: so many events of a lane, from one offset of a partition to another."""
 
@@ -49,8 +79,8 @@ class _Ear:
         kind, _, subject = watcher.channel.partition(":")
         teams = {m: (match.home.id, match.away.id) for m, match in world.registry.items()}
         self._matches = [m for m in world.registry if (m == subject if kind == "match" else subject in teams[m])]
-        letters = {_LETTER[lane] for lane in watcher.lanes}
-        self._wanted = {m: self._passing(m, letters) for m in self._matches}
+        self._wanted = {m: passing(events_of(world, m), watcher) for m in self._matches}
+        self._asked_for = {(m, one.offset) for m, wanted in self._wanted.items() for one in wanted}
         self._match_of = {_text(id_of(one)): (m, one.offset) for m in self._matches for one in events_of(world, m)}
         self._at: dict[str, int] | None = None
         self._heard: set[str] = set()
@@ -65,10 +95,6 @@ class _Ear:
             left = [one.offset for one in wanted if one.offset > self._at[match_id]]
             left = [offset for offset in left if (match_id, offset) not in self._left_out]
             assert not left, f"{self._name} never got offsets {left[:5]} of {match_id}"
-
-    def _passing(self, match_id: str, letters: set[str]) -> list[Record]:
-        found = events_of(self._world, match_id)
-        return [e for e in found if not letters or record.kind(record.head(e.headers)).decode()[0] in letters]
 
     def _skipped(self, told: Told) -> None:
         assert told.lane != "critical", f"{self._name} was told that critical events are left out"
@@ -109,6 +135,7 @@ class _Ear:
         found = self._match_of.get(told.event_id)
         assert found is not None, f"{self._name} got {told.event_id}, which is not of its subscription"
         match_id, offset = found
+        assert found in self._asked_for, f"{self._name} got offset {offset} of {match_id}, which its view leaves out"
         following = self._missing(match_id, self._at[match_id], offset)
         assert told.event_id not in self._heard, f"{self._name} got offset {offset} of {match_id} twice"
         assert not following and offset > self._at[match_id], (

@@ -168,13 +168,14 @@ class Session:
             self.server.events.setdefault(row[0], row)
 
     def _page(self, parameters: Sequence[Any]) -> Rows:
-        match_id, _, after, types, _, limit = parameters
+        match_id, _, after, types, _, kinds, limit = parameters
         found = [
-            (row[5], row[6].encode() if row[6] is not None else row[7])
+            (row[5], row[6].encode() if row[6] is not None else row[7], row[9])
             for row in self.server.events.values()
-            if row[1] == match_id and row[5] > after and (not types or row[2] in types)
+            if row[1] == match_id and row[5] > after
+            if not types or row[2] in types or {*(row[9] or ())} & {*kinds}
         ]
-        return sorted(found)[:limit]
+        return sorted(found, key=lambda row: row[0])[:limit]
 
 
 class Answer:

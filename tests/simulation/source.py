@@ -38,6 +38,10 @@ class Wanted(NamedTuple):
         return topics.TRANSLATION if self.source == "translation" else topics.SOURCE_TOPIC[self.source]
 
 
+LANGUAGES = ("de", "de-CH", "es")
+"""Of translations, by their number."""
+
+
 class Sent(NamedTuple):
     """One sending of an event: `number` counts sendings."""
 
@@ -63,6 +67,10 @@ def build(number: int, wanted: Wanted, now_s: float) -> Sent:
     who = identity(wanted.source, wanted.match_id, f"n{wanted.number}", wanted.revision, b"")
     now = BEGIN + timedelta(seconds=now_s)
     payload: dict[str, Any] = {"x": wanted.content}
+    kind = KINDS[wanted.type]
+    if wanted.source == "translation":
+        payload["lang"] = LANGUAGES[wanted.number % len(LANGUAGES)]
+        kind += f"/{payload['lang']}".encode()
     event = RawEvent(
         event_id=who.text,
         source=wanted.source,
@@ -81,7 +89,7 @@ def build(number: int, wanted: Wanted, now_s: float) -> Sent:
         payload=msgspec.Raw(_encode(payload)),
     )
     print_ = fingerprint(_encode([wanted.number, wanted.revision, wanted.content]))
-    headers = [("h", pack_tags(who.packed, print_, KINDS[wanted.type]))]
+    headers = [("h", pack_tags(who.packed, print_, kind))]
     outgoing = Outgoing(wanted.match_id.encode(), _encode(event), headers)
     return Sent(number, wanted.topic, wanted.match_id, who.packed, print_, outgoing)
 

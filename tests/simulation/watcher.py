@@ -106,6 +106,7 @@ class Watcher:
         self.world, self.name = world, name
         self.channel = rng.choice(("match:m0", "match:m1", "team:t0", "team:t0"))
         self.lanes = rng.choice(([], [], ["critical"], ["critical", "normal"]))
+        self.languages = {"client0": ["de"], "client1": ["*"]}.get(name, [])
         self.start = rng.choice((None, "start"))
         self.pace_s = rng.choice((0.0, 0.0, 0.02, 0.2))
         self.told: list[Told] = []
@@ -186,6 +187,8 @@ class Watcher:
         wanted: dict[str, Any] = {"channel": self.channel}
         if self.lanes:
             wanted["lanes"] = self.lanes
+        if self.languages:
+            wanted["languages"] = self.languages
         if self.cursor is not None:
             wanted["cursor"] = self.cursor
         elif self.start is not None:
