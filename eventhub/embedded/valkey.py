@@ -32,6 +32,9 @@ maxmemory-policy noeviction
 set-proc-title no
 """
 
+GUARDED = '( while [ -e "$0" ] && kill -0 $$; do sleep 2; done; [ -e "$0" ] || kill $$ ) 2>/dev/null & exec "$1" "$0"'
+"""Where its folder is deleted, PostgreSQL and Kafka end by themselves; a server without files would live for ever."""
+
 
 class Home(NamedTuple):
     """Where the server lives: its folder and its record."""
@@ -109,7 +112,9 @@ def _start(home: Home, remembered: dict[str, int], given_up: Callable[[], bool])
     except OSError as error:
         raise ConfigError(f"{home.folder} cannot be written: {error.strerror}; set EVENTHUB_REDIS__URL") from error
     Record(chosen).write(home.record)
-    record = Record(chosen, spawn([str(_program()), str(home.settings)], log=home.log))
+    # The program comes last: only the server itself is then found by its settings.
+    command = ["/bin/sh", "-c", GUARDED, str(home.settings), str(_program())]
+    record = Record(chosen, spawn(command, log=home.log))
     record.write(home.record)
     wait_for(
         lambda: given_up() or not alive(record.process) or answers(home, chosen["server"]), READY_WAIT_S, step_s=0.01
