@@ -48,6 +48,13 @@ class _Audience:
         self.due: asyncio.TimerHandle | None = None
         self.passing: dict[str, bool] = {}
 
+    def clear(self) -> None:
+        """Nothing is due any more."""
+        self.pending = []
+        self.size = 0
+        self.first.clear()
+        self.urgent = False
+
 
 class _Channel:
     __slots__ = ("audiences", "head", "name")
@@ -196,6 +203,8 @@ class Hub:
                 for subscriber in list(audience.subscribers):
                     del audience.subscribers[subscriber]
                     subscriber.fall_behind()
+                # They get it from the ring; kept here, it would be all that who joins next is shown of this time.
+                audience.clear()
 
     def _put_teams(self, record: LogRecord, match: Match) -> None:
         for team_id in {match.home.id, match.away.id}:
@@ -245,10 +254,7 @@ class Hub:
         for subscriber in late:
             del audience.subscribers[subscriber]
             subscriber.fall_behind()
-        audience.pending = []
-        audience.size = 0
-        audience.first.clear()
-        audience.urgent = False
+        audience.clear()
         audience.flushed_at = now
 
     def _wake(self) -> None:
