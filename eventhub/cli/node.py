@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 from eventhub import __version__
 from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, reachable, say, settings
@@ -63,9 +63,18 @@ def _join(chosen: "Settings") -> "Services":
     """A share in the services; whoever is stopped while they start leaves none behind that nobody uses."""
     from eventhub import embedded
 
-    signal.signal(signal.SIGTERM, _ended)  # until the node's event loop has handlers of its own
     given_up = threading.Event()
     shares: list[Services] = []
+    told: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        # Raises nothing: that would be lost where it comes amid a callback of the interpreter, as imports have them.
+        told.append(number)
+        given_up.set()
+
+    # Until the node's event loop has handlers of its own.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     with meter() as progress, ThreadPoolExecutor(1) as pool:
 
         def join() -> None:
@@ -77,19 +86,24 @@ def _join(chosen: "Settings") -> "Services":
             from eventhub import process  # noqa: F401
 
             joining.result()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if told:
+                raise _ended(told[0])
             return shares[0]
-        except BaseException as error:
+        except BaseException:
             given_up.set()
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            if told:
                 say("stopping: services that are starting are stopped first")
             pool.shutdown()
             for share in shares:
                 share.leave()
+            if told:
+                raise _ended(told[0]) from None
             raise
 
 
-def _ended(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(ENDED_BY_SIGTERM)
+def _ended(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(ENDED_BY_SIGTERM)
 
 
 def greeting(chosen: "Settings", node: str, external: str, admin: str) -> list[str]:

@@ -300,3 +300,20 @@ def test_the_memory_of_a_channel_is_bounded() -> None:
 def test_an_address_that_is_none_is_told_at_once(address: str) -> None:
     with pytest.raises(ValueError, match="http://localhost:8000"):
         Client(address, "token")
+
+
+@pytest.mark.parametrize("ago_s", [1.0, -0.05])
+async def test_a_cancellation_that_comes_before_a_pause_is_not_lost(ago_s: float) -> None:
+    """As Ctrl-C does it: the task is cancelled while it runs, just before it waits for its next attempt."""
+    client = Client("http://127.0.0.1:9", "token")
+
+    async def interrupted() -> None:
+        client._not_before = asyncio.get_running_loop().time() - ago_s
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await client._pause()
+        await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(interrupted())

@@ -1,7 +1,6 @@
 """The subscriber: channels followed over any number of connections, each event once and in order."""
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -170,9 +169,14 @@ class Client:
 
     async def _pause(self) -> None:
         """Wait until it is time for the next attempt, or for nothing more."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._not_before):
-                await self._closed.wait()
+        wait_s = self._not_before - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            # Not asyncio.timeout: one that is over as it begins takes a cancellation for its own (Python 3.11).
+            closing = asyncio.create_task(self._closed.wait())
+            try:
+                await asyncio.wait({closing}, timeout=wait_s)
+            finally:
+                closing.cancel()
 
     async def _ask(self) -> None:
         """Subscribe to what is not subscribed on this connection."""
