@@ -84,7 +84,8 @@ async def settled(platform: Platform, matches: Sequence[str], timeout_s: float =
         values = logs[0].values
         # Nothing follows the state of a match's end, whatever became of those before it.
         return all(
-            undisturbed.found(values.get(m, []))[-1:] == undisturbed.fold(m, values[m]).states[-1:] for m in matches
+            undisturbed.found(values.get(m, []))[-1:] == undisturbed.fold(m, values.get(m, [])).states[-1:]
+            for m in matches
         )
 
     await until(is_settled, "the log to apply everything, history the log, and the last state of each match", timeout_s)
