@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import join_on
 from tests.drills import brokers as of_three
-from tests.drills import health, limits, outage, poison, suites
+from tests.drills import health, limits, outage, poison, roaming, suites
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
@@ -40,6 +40,12 @@ async def test_takeovers(platform: Platform) -> None:
     account, times = await suites.takeovers(platform, nodes=3, kills=10, rounds=5, per_s=500, size=300_000)
     print(f"\ntakeovers: {account}\nstood still: {times.told()}")
     limits.takes_over_in_time(times)
+
+
+async def test_reconnects(platform: Platform) -> None:
+    found = await roaming.roam(platform, subscribers=200, reconnects=5_000, kills=5, ends=5, per_s=60, cuts_per_s=50)
+    print(f"\nreconnects: {found}")
+    assert found.reconnects >= 5_000
 
 
 async def test_aggregation(platform: Platform) -> None:

@@ -27,6 +27,7 @@ from eventhub.streams.memory import Memory
 from eventhub.streams.owner import Owner
 from eventhub.streams.progress import Progress, Report
 from eventhub.streams.tries import Tries
+from tests.drills.live import LIVE
 from tests.drills.slow import SLOW
 from tests.support import wedged
 
@@ -303,6 +304,7 @@ def deaths_uncounted() -> None:
 
 MUTANTS = {
     **SLOW,
+    **LIVE,
     "gaps-untold": gaps_untold,
     "topics-are-for-ever": topics_are_for_ever,
     "cut-log-goes-on": cut_log_goes_on,

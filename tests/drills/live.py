@@ -1,0 +1,52 @@
+"""Nodes that lack one guarantee of live delivery each; tests.drills.mutants knows them by name.
+
+Each is a patch made before the node starts; the product has no branch for it.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from eventhub.delivery.connection import Connection
+from eventhub.delivery.hub import Hub
+from eventhub.delivery.resume import Follower
+from eventhub.delivery.shared import Fetched, Shared
+
+
+def joins_without_the_rest() -> None:
+    """Who resumes is live at once, without what passed meanwhile."""
+    remaining = Follower._remaining
+
+    def only_fetched(self: Follower, partition: int, matches: list[str]) -> Any:
+        found = remaining(self, partition, matches)
+        return None if found is None else [e for m in matches for e in self._buffer.get(m, ())]
+
+    Follower._remaining = only_fetched  # type: ignore[method-assign]
+
+
+def all_at_once() -> None:
+    """A node that ends tells nobody to wait."""
+    away = Connection.send_away
+    Connection.send_away = lambda self, code, reason, **_: away(self, code, reason)  # type: ignore[method-assign]
+
+
+def states_hold_what_is_pending() -> None:
+    """What is pending while somebody joins by a state that holds it goes out to him all the same."""
+    Hub.flush = lambda *_: None  # type: ignore[method-assign]
+
+
+def each_for_himself() -> None:
+    """Every page is fetched for each who asks."""
+
+    async def alone(self: Shared[Any], key: Hashable, fetch: Callable[[], Awaitable[Fetched[Any]]]) -> Any:
+        async with self._turns:
+            return (await fetch()).value
+
+    Shared.get = alone  # type: ignore[method-assign]
+
+
+LIVE = {
+    "joins-without-the-rest": joins_without_the_rest,
+    "all-at-once": all_at_once,
+    "states-hold-what-is-pending": states_hold_what_is_pending,
+    "each-for-himself": each_for_himself,
+}
