@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.drills import wire
 from tests.drills.streams import ALL, View, mark
@@ -18,13 +18,6 @@ HEAD, CURSOR, EVENT = b'{"type":"event","channel":"', b'","cursor":"', b'","even
 AGAIN_S = 0.05
 
 
-class Told(NamedTuple):
-    """What a node that ended told one client, and when it came back (the loop's time)."""
-
-    in_s: float
-    back_at: float
-
-
 class Subscriber:
     """One of the crowd. `number` decides its address."""
 
@@ -35,8 +28,10 @@ class Subscriber:
         self.states: list[dict[str, Any]] = []
         self.subscribed = 0
         """How many of its channels are, on this connection."""
-        self.told: list[Told] = []
+        self.told: list[float] = []
+        """Each time that a node asked it to come back: in how many seconds."""
         self.attempts: list[float] = []
+        """The loop's time whenever it knocked."""
         self.wrong: list[str] = []
         self.port = 0
         self._start = start
@@ -60,7 +55,7 @@ class Subscriber:
 
     async def follow(self, ports: Sequence[int], token: Callable[[], str]) -> None:
         """Follow for ever, on the first of these nodes, and on the next one whenever a connection ends."""
-        loop, turn = asyncio.get_running_loop(), 0
+        turn = 0
         while True:
             try:
                 made = await self.connect(ports[turn % len(ports)], token())
@@ -72,7 +67,6 @@ class Subscriber:
             if self._away_s is not None:
                 # The node has spread its clients over these times.
                 await asyncio.sleep(self._away_s)
-                self.told.append(Told(self._away_s, loop.time()))
 
     def take(self, line: bytes) -> None:
         """A message came."""
@@ -102,5 +96,6 @@ class Subscriber:
         elif kind == "reconnect":
             self.cursors.update(message["cursors"])
             self._away_s = message["in_ms"] / 1000
+            self.told.append(self._away_s)
         elif kind in ("error", "reset", "skipped"):
             self.wrong.append(json.dumps(message)[:200])

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import join_on
 from tests.drills import brokers as of_three
-from tests.drills import health, limits, outage, poison, roaming, suites
+from tests.drills import health, joins, limits, outage, poison, roaming, rolling, suites
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
@@ -46,6 +46,17 @@ async def test_reconnects(platform: Platform) -> None:
     found = await roaming.roam(platform, subscribers=200, reconnects=5_000, kills=5, ends=5, per_s=60, cuts_per_s=50)
     print(f"\nreconnects: {found}")
     assert found.reconnects >= 5_000
+
+
+async def test_rolling_restart(platform: Platform) -> None:
+    found = await rolling.roll(platform, clients=5_000, reconnects_per_s=500, per_s=10, drain_s=5)
+    print(f"\nrolling restart: {found}")
+
+
+async def test_joins(platform: Platform) -> None:
+    found = await joins.join(platform, joins=10_000, connections=50, per_s=1_000)
+    print(f"\njoins: {found}")
+    assert found.per_s > 900, f"only {found.per_s:.0f} events/s flowed"
 
 
 async def test_aggregation(platform: Platform) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from eventhub.delivery.connection import Connection
-from eventhub.delivery.hub import Hub
 from eventhub.delivery.resume import Follower
 from eventhub.delivery.shared import Fetched, Shared
+from eventhub.delivery.sheets import Sheets
+from eventhub.record import LogRecord
 
 
 def joins_without_the_rest() -> None:
@@ -29,9 +30,16 @@ def all_at_once() -> None:
     Connection.send_away = lambda self, code, reason, **_: away(self, code, reason)  # type: ignore[method-assign]
 
 
-def states_hold_what_is_pending() -> None:
-    """What is pending while somebody joins by a state that holds it goes out to him all the same."""
-    Hub.flush = lambda *_: None  # type: ignore[method-assign]
+def states_are_where_they_stand() -> None:
+    """A state counts as holding everything that came before it on the log, not only what was folded into it."""
+    fold = Sheets.fold
+
+    def placed(self: Sheets, record: LogRecord) -> None:
+        fold(self, record)
+        if self._at.get(record.match_id) == record.offset:
+            self._held[record.match_id] = self._held[record.match_id]._replace(applied=record.offset)
+
+    Sheets.fold = placed  # type: ignore[method-assign]
 
 
 def each_for_himself() -> None:
@@ -47,6 +55,6 @@ def each_for_himself() -> None:
 LIVE = {
     "joins-without-the-rest": joins_without_the_rest,
     "all-at-once": all_at_once,
-    "states-hold-what-is-pending": states_hold_what_is_pending,
+    "states-are-where-they-stand": states_are_where_they_stand,
     "each-for-himself": each_for_himself,
 }

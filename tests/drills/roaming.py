@@ -148,9 +148,8 @@ class Roamer:
             self.wrong.append(f"{type(message).__name__} on {message.channel}")
 
     def plain(self) -> dict[str, Any]:
-        """The sheets as aggregation made them: the node adds where each is from."""
-        added = ("cursor", "stale")
-        return {m: {k: v for k, v in sheet.items() if k not in added} for m, sheet in self.sheets.items()}
+        """The sheets as aggregation made them."""
+        return {match_id: streams.plain(sheet) for match_id, sheet in self.sheets.items()}
 
     async def _token(self) -> str:
         return self._platform.token()
@@ -183,7 +182,9 @@ async def roam(
             async with play.going():
                 await until(lambda: network.made >= subscribers, "everybody to be connected")
                 async with _restless(network, roamers, rng, cuts_per_s):
-                    lost = [await _fault(made, network, rng, kill=n < kills) for n in range(kills + ends)]
+                    kinds = [True] * kills + [False] * ends
+                    rng.shuffle(kinds)
+                    lost = [await _fault(made, network, rng, kill=k, at_least=subscribers // 4) for k in kinds]
                     enough = subscribers + reconnects
                     await until(lambda: network.made >= enough or _gone(tasks), "the reconnects", 600)
             assert not _gone(tasks), f"{len(_gone(tasks))} clients gave up: {_gone(tasks)[0]!r}"
@@ -271,10 +272,13 @@ async def _restless(
         await end(task)
 
 
-async def _fault(nodes: Sequence[NodeProcess], network: Network, rng: random.Random, *, kill: bool) -> int:
+async def _fault(
+    nodes: Sequence[NodeProcess], network: Network, rng: random.Random, *, kill: bool, at_least: int
+) -> int:
     """A node dies or ends, with whoever is connected to it, and comes back; returns how many were."""
     node = rng.choice(nodes)
-    await until(lambda: network.open_to(node) > 0, f"somebody to be connected to {node.name}")
+    # After the fault before, all of them were on the other one.
+    await until(lambda: network.open_to(node) >= at_least, f"{at_least} to be connected to {node.name}")
     lost = network.open_to(node)
     if kill:
         node.kill()

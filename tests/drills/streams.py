@@ -53,6 +53,8 @@ class TheLog:
         self.at: dict[int, Stored] = {}
         self.ids: Counter[str] = Counter()
         self.sheets: dict[str, dict[str, Any]] = {}
+        self.states: dict[tuple[str, int], dict[str, Any]] = {}
+        """Every sheet, by its match and the last offset that is in it."""
         self._ends: dict[str, int] = {}
         self._causes: dict[str, int] = {}
         self._kinds: dict[str, frozenset[Kind]] = {}
@@ -71,19 +73,29 @@ class TheLog:
         if event["type"] == "match_end":
             self._ends[match_id] = offset
         if event["type"] == "state":
-            self._causes[match_id], self.sheets[match_id] = event["payload"]["cause"], event["payload"]["sheet"]
+            cause, sheet = event["payload"]["cause"], event["payload"]["sheet"]
+            self._causes[match_id], self.sheets[match_id] = cause, sheet
+            self.states[match_id, cause] = sheet
 
     def ended(self, matches: Sequence[str]) -> bool:
         """Whether nothing follows: the last state of each match is of its end."""
         return all(self._causes.get(m, -1) == self._ends.get(m, -2) for m in matches)
 
-    def wanted(self, matches: Sequence[str], view: View, after: Mapping[str, int]) -> dict[int, list[int]]:
-        """By partition and in its order the marks of what follows behind a place of each match (from the start)."""
+    def wanted(
+        self, matches: Sequence[str], view: View, after: Mapping[str, int], upto: Mapping[int, int] | None = None
+    ) -> dict[int, list[int]]:
+        """By partition and in its order the marks of what follows behind a place of each match (from the start).
+
+        With `upto` only what lies no further than that in its partition, and nothing where it has no place.
+        """
         found: dict[int, list[Stored]] = {}
         for match_id in matches:
             rows = self.of.get(match_id, [])
             first = bisect_right(rows, after.get(match_id, -1), key=lambda one: one.offset)
-            for one in rows[first:]:
+            last = len(rows)
+            if upto is not None and rows:
+                last = bisect_right(rows, upto.get(rows[0].partition, -1), key=lambda one: one.offset)
+            for one in rows[first:last]:
                 if view.passes(one.kinds):
                     found.setdefault(one.partition, []).append(one)
         return {p: [one.mark for one in sorted(rows)] for p, rows in found.items()}
@@ -96,6 +108,11 @@ class TheLog:
             assert stored is not None, f"{who} got an event that is not on the log"
             found.setdefault(stored.partition, []).append(one)
         return found
+
+
+def plain(sheet: Mapping[str, Any]) -> dict[str, Any]:
+    """A sheet as aggregation made it: the node adds where it is from."""
+    return {key: value for key, value in sheet.items() if key not in ("cursor", "stale")}
 
 
 def mark(value: bytes) -> int:
