@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import join_on
 from tests.drills import brokers as of_three
-from tests.drills import health, joins, limits, outage, poison, roaming, rolling, suites
+from tests.drills import health, herd, joins, limits, outage, poison, roaming, rolling, suites
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
@@ -16,6 +16,7 @@ from tests.support.feed import RealMatch
 from tests.system.conftest import Platform
 
 PAIRS, PARKED_S = 7, 240
+HERD_PAGES = 500
 WEDGED_S = 60, 75
 pytestmark = pytest.mark.timeout(3600)
 
@@ -57,6 +58,14 @@ async def test_joins(platform: Platform) -> None:
     found = await joins.join(platform, joins=10_000, connections=50, per_s=1_000)
     print(f"\njoins: {found}")
     assert found.per_s > 900, f"only {found.per_s:.0f} events/s flowed"
+
+
+async def test_herd(platform: Platform) -> None:
+    found = await herd.herd(
+        platform, resumers=5_000, past=1_500, live=100, per_s=200, calm_s=15, pairs=3, pages_most=HERD_PAGES
+    )
+    print(f"\nherd: {found}")
+    limits.leaves_the_live_ones_alone(found)
 
 
 async def test_aggregation(platform: Platform) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+from tests.drills.herd import Herded
 from tests.drills.outage import Outage
 from tests.drills.poison import Figures
 from tests.drills.suites import Times
@@ -10,6 +11,7 @@ from tests.drills.suites import Times
 TAKEOVER_KILLED_S, TAKEOVER_ENDED_S = 15, 3
 SPOOL_PER_S, SPOOL_DRAINED_S = 2_000, 30
 POISONED_PACE, STALLED_S = 0.9, 60
+DISTURBED, DISTURBED_MS = 1.5, 250
 
 
 def takes_over_in_time(times: Times) -> None:
@@ -41,3 +43,10 @@ def keeps_pace_beside_poison(figures: Figures, runs: Sequence[int]) -> list[floa
     ratios = [figures.per_s[ill] / figures.per_s[clean] for clean, ill in pairs]
     assert median(ratios) >= POISONED_PACE, f"with failing events {median(ratios):.2f} of the pace: {sorted(ratios)}"
     return ratios
+
+
+def leaves_the_live_ones_alone(found: Herded) -> None:
+    """Those who watched live hardly noticed the herd."""
+    calm, herd = (median(times) for times in zip(*[(p.calm_ms, p.herd_ms) for p in found.pairs], strict=True))
+    most_ms = max(DISTURBED * calm, DISTURBED_MS)
+    assert herd <= most_ms, f"beside a herd p99 is {herd:.0f} ms, calm {calm:.0f}, more than {most_ms:.0f}"

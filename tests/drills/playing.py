@@ -26,19 +26,26 @@ ANSWER_S, AGAIN_S, BEHIND_S, END_S = 6, 0.05, 1.0, 120
 
 
 class Play:
-    """`per_s` events a second of all `matches` together, `batch` of a match at a time."""
+    """`per_s` events a second of all `matches` together, `batch` of a match at a time; the last `rests` only begin."""
 
     def __init__(
-        self, platform: Platform, nodes: Sequence[NodeProcess], *, matches: int, per_s: float, batch: int = 1
+        self,
+        platform: Platform,
+        nodes: Sequence[NodeProcess],
+        *,
+        matches: int,
+        per_s: float,
+        batch: int = 1,
+        rests: int = 0,
     ) -> None:
         self.matches = [f"m{number}" for number in range(matches)]
         self.accepted: set[str] = set()
         self.revisions = 0
         self._platform = platform
         self._urls = [node.url for node in nodes]
-        self._each_per_s, self._batch_size = per_s / matches, batch
+        self._each_per_s, self._batch_size, self._playing = per_s / (matches - rests), batch, matches - rests
         self._began = datetime.now(UTC) - timedelta(minutes=5)
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._http = httpx2.AsyncClient(timeout=ANSWER_S, limits=httpx2.Limits(max_connections=64))
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -59,7 +66,7 @@ class Play:
         self._tasks = [asyncio.create_task(self._play(m, number)) for number, m in enumerate(self.matches)]
         try:
             yield
-            self._stopping = True
+            self._stopping.set()
             await asyncio.wait_for(asyncio.gather(*self._tasks), END_S)
         finally:
             await end(*self._tasks)
@@ -83,7 +90,9 @@ class Play:
         every_s = self._batch_size / self._each_per_s
         # Matches do not send at the same moment.
         due_at = loop.time() + every_s * number / len(self.matches)
-        while not self._stopping:
+        if number >= self._playing:
+            await self._stopping.wait()
+        while not self._stopping.is_set():
             # Not a wait for anything: the pace of a source, which makes up for a second of silence at most.
             await asyncio.sleep(due_at - loop.time())
             await self._post([next(made) for _ in range(self._batch_size)])

@@ -153,9 +153,10 @@ def same(who: str, got: Mapping[int, Sequence[int]], wanted: Mapping[int, Sequen
         have, want = list(got.get(partition, [])), list(wanted.get(partition, []))
         if have == want:
             continue
-        twice = len(have) - len(set(have))
-        missing, foreign = len(set(want) - set(have)), len(set(have) - set(want))
+        twice, here = len(have) - len(set(have)), set(have)
+        missing, foreign = [i for i, one in enumerate(want) if one not in here], len(here - set(want))
+        where = f" (the {missing[0]}th to the {missing[-1]}th)" if missing else ""
         raise AssertionError(
-            f"{who}: of {len(want)} events in partition {partition} {missing} are missing, {foreign} should not be"
-            f" there, {twice} came twice" + ("" if missing or foreign or twice else ", and the order is another")
+            f"{who}: of {len(want)} events in partition {partition} {len(missing)} are missing{where}, {foreign} should"
+            f" not be there, {twice} came twice" + ("" if missing or foreign or twice else ", and the order is another")
         )

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from tests.drills import joins, roaming, rolling
+from tests.drills import herd, joins, roaming, rolling
 from tests.system.conftest import Platform
 
 FOUND_OUT = (AssertionError, pytest.fail.Exception)
 ROLLING: dict[str, Any] = {"clients": 200, "reconnects_per_s": 100, "per_s": 20, "drain_s": 1}
+PAGES_MOST = 50
+HERD: dict[str, Any] = {"resumers": 100, "past": 1_500, "live": 10, "per_s": 200, "calm_s": 1, "pairs": 1}
 
 
 @pytest.mark.timeout(240)
@@ -59,3 +61,17 @@ async def test_it_finds_out_a_node_whose_states_hold_less_than_they_say(platform
     program = ("tests.drills.mutants", "states-are-where-they-stand")
     with pytest.raises(FOUND_OUT, match="holds just what is"):
         await joins.join(platform, joins=300, connections=30, per_s=1_000, program=program)
+
+
+@pytest.mark.timeout(240)
+async def test_those_who_resume_at_once_from_long_ago_have_whole_streams_and_share_their_pages(
+    platform: Platform,
+) -> None:
+    found = await herd.herd(platform, **HERD, pages_most=PAGES_MOST)
+    assert found.delivered > 100
+
+
+@pytest.mark.timeout(240)
+async def test_it_finds_out_a_node_that_fetches_for_each_alone(platform: Platform) -> None:
+    with pytest.raises(FOUND_OUT, match="pages were asked for"):
+        await herd.herd(platform, **HERD, pages_most=PAGES_MOST, program=("tests.drills.mutants", "each-for-himself"))
