@@ -1,4 +1,4 @@
-"""The last subscribers of a view fall behind amid a batch: nothing is left pending that others would be shown instead."""
+"""The last subscriber of a view falls behind amid a batch: nothing stays pending for nobody."""
 
 import asyncio
 from dataclasses import replace

@@ -17,7 +17,7 @@ import psycopg
 from benchmarks.beside import Beside
 from tests.drills import streams, wire
 from tests.drills.crowd import WIDE, Subscriber
-from tests.drills.playing import Play
+from tests.drills.playing import USUAL, Play
 from tests.drills.streams import ALL, TheLog, View
 from tests.support.nodes import running
 from tests.support.wait import until
@@ -148,7 +148,7 @@ async def herd(
     more = {**WIDE, "EVENTHUB_DELIVERY__RING_BYTES": str(RING_BYTES)}
     platform = platform._replace(environ={**platform.environ, **more})
     node = platform.node("node0", *program)
-    play = Play(platform, [node], matches=2, rests=1, per_s=per_s, batch=2)
+    play = Play(platform, [node], matches=2, rests=1, per_s=per_s, batch=2, shares=USUAL)
     watchers = [Watcher() for _ in range(live)]
     beside = Beside()
     found: list[tuple[Pair, list[Place], list[Came]]] = []

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tests.drills import streams, wire
 from tests.drills.crowd import WIDE, Subscriber
-from tests.drills.playing import Play
+from tests.drills.playing import USUAL, Play
 from tests.drills.streams import ALL, TheLog, View
 from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
@@ -105,7 +105,7 @@ async def join(
     """`joins` visits over so many connections, while `per_s` events a second flow through the node."""
     platform = platform._replace(environ={**platform.environ, **WIDE})
     node = platform.node("node0", *program)
-    play = Play(platform, [node], matches=MATCHES, per_s=per_s, batch=BATCH)
+    play = Play(platform, [node], matches=MATCHES, per_s=per_s, batch=BATCH, shares=USUAL)
     visitors = [Visitor(number, play) for number in range(connections)]
     loop = asyncio.get_running_loop()
     async with running(node):
