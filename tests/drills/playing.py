@@ -21,7 +21,7 @@ TEAMS = (("reds", "blues"), ("greens", "whites"))
 """Of the even matches, and of the odd ones."""
 KINDS = ("pass", "duel", "foul", "shot", "goal", "yellow_card")
 LIVELY, USUAL = (60.0, 15.0, 7.0, 8.0, 6.0, 4.0), (74.0, 16.0, 7.5, 2.0, 0.25, 0.25)
-"""How often each kind comes. A sheet lists its goals and cards: where many events flow, they must be as rare as usual."""
+"""How often each kind comes. A sheet lists goals and cards: where many events flow, they must be as rare as usual."""
 REVISED = 12
 """One event in so many is revised a little later, mostly as something else than it was."""
 ANSWER_S, AGAIN_S, BEHIND_S, END_S = 6, 0.05, 1.0, 120
