@@ -3,7 +3,9 @@
 Each is a patch made before the node starts; the product has no branch for it.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 from eventhub.delivery.connection import Connection
@@ -11,6 +13,10 @@ from eventhub.delivery.resume import Follower
 from eventhub.delivery.shared import Fetched, Shared
 from eventhub.delivery.sheets import Sheets
 from eventhub.record import LogRecord
+from eventhub.storage import HistoryReader
+
+PAGES = "EVENTHUB_DRILL_PAGES"
+"""Names the file that gets a line for each page that PostgreSQL is asked for."""
 
 
 def joins_without_the_rest() -> None:
@@ -42,8 +48,21 @@ def states_are_where_they_stand() -> None:
     Sheets.fold = placed  # type: ignore[method-assign]
 
 
+def pages_told() -> None:
+    """Nothing is taken away: each page that PostgreSQL is asked for is noted."""
+    page, path = HistoryReader.page, Path(os.environ.pop(PAGES))
+
+    def noted(self: HistoryReader, match_id: str, **more: Any) -> Any:
+        with path.open("a") as file:
+            file.write(f"{match_id} {more['after']}\n")
+        return page(self, match_id, **more)
+
+    HistoryReader.page = noted  # type: ignore[method-assign]
+
+
 def each_for_himself() -> None:
     """Every page is fetched for each who asks."""
+    pages_told()
 
     async def alone(self: Shared[Any], key: Hashable, fetch: Callable[[], Awaitable[Fetched[Any]]]) -> Any:
         async with self._turns:
@@ -56,5 +75,6 @@ LIVE = {
     "joins-without-the-rest": joins_without_the_rest,
     "all-at-once": all_at_once,
     "states-are-where-they-stand": states_are_where_they_stand,
+    "pages-told": pages_told,
     "each-for-himself": each_for_himself,
 }

@@ -74,4 +74,4 @@ async def test_those_who_resume_at_once_from_long_ago_have_whole_streams_and_sha
 @pytest.mark.timeout(240)
 async def test_it_finds_out_a_node_that_fetches_for_each_alone(platform: Platform) -> None:
     with pytest.raises(FOUND_OUT, match="pages were asked for"):
-        await herd.herd(platform, **HERD, pages_most=PAGES_MOST, program=("tests.drills.mutants", "each-for-himself"))
+        await herd.herd(platform, **HERD, pages_most=PAGES_MOST, mutant="each-for-himself")
