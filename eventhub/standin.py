@@ -10,8 +10,9 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from eventhub import auth, ingest, kafka, mode, operations, topics, web
 from eventhub.app import COPIES, application, limits
@@ -121,8 +122,19 @@ def _starting(why: str) -> ASGIApp:
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), *_everything_else(why)])
 
 
-def _everything_else(why: str) -> list[Route]:
-    async def refuse(_: Request) -> Response:
+def _everything_else(why: str) -> list[BaseRoute]:
+    def refusal() -> Response:
         return web.problem(UnavailableError(f"{why}; try again soon", retry_after_s=1))
 
-    return [Route("/{path:path}", refuse, methods=["GET", "POST", "PUT", "DELETE", "PATCH"])]
+    async def refuse(_: Request) -> Response:
+        return refusal()
+
+    async def refuse_stream(socket: WebSocket) -> None:
+        # A path that nobody serves is answered with 403, after which a client does not come back.
+        await socket.send_denial_response(refusal())
+
+    path = "/{path:path}"
+    return [
+        Route(path, refuse, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+        WebSocketRoute(path, refuse_stream),
+    ]

@@ -181,6 +181,10 @@ class Hub:
                 message = self._message(channel, record, place)
             if audience.size + len(message) > messages.FRAME_BYTES:
                 self._flush(audience, asyncio.get_running_loop().time())
+                if not audience.subscribers:
+                    # The last one fell behind just now: what comes next is not kept for it, so neither is this, or
+                    # whoever joined in between would get the one without the other.
+                    continue
             audience.first.setdefault(record.partition, record.offset)
             audience.pending.append(message)
             audience.size += len(message) + 1

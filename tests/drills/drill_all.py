@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import join_on
-from tests.drills import attack, health, limits, outage, poison, suites
+from tests.drills import attack, health, herd, joins, limits, outage, poison, roaming, rolling, suites
 from tests.drills import brokers as of_three
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
@@ -16,6 +16,7 @@ from tests.support.feed import RealMatch
 from tests.system.conftest import Platform
 
 PAIRS, PARKED_S = 7, 240
+HERD_PAGES = 500
 WEDGED_S = 60, 75
 pytestmark = pytest.mark.timeout(3600)
 
@@ -40,6 +41,31 @@ async def test_takeovers(platform: Platform) -> None:
     account, times = await suites.takeovers(platform, nodes=3, kills=10, rounds=5, per_s=500, size=300_000)
     print(f"\ntakeovers: {account}\nstood still: {times.told()}")
     limits.takes_over_in_time(times)
+
+
+async def test_reconnects(platform: Platform) -> None:
+    found = await roaming.roam(platform, subscribers=200, reconnects=5_000, kills=5, ends=5, per_s=60, cuts_per_s=50)
+    print(f"\nreconnects: {found}")
+    assert found.reconnects >= 5_000
+
+
+async def test_rolling_restart(platform: Platform) -> None:
+    found = await rolling.roll(platform, clients=5_000, reconnects_per_s=500, per_s=10, drain_s=5)
+    print(f"\nrolling restart: {found}")
+
+
+async def test_joins(platform: Platform) -> None:
+    found = await joins.join(platform, joins=10_000, connections=50, per_s=1_000)
+    print(f"\njoins: {found}")
+    assert found.per_s > 900, f"only {found.per_s:.0f} events/s flowed"
+
+
+async def test_herd(platform: Platform) -> None:
+    found = await herd.herd(
+        platform, resumers=5_000, past=1_500, live=100, per_s=200, calm_s=15, pairs=3, pages_most=HERD_PAGES
+    )
+    print(f"\nherd: {found}")
+    limits.leaves_the_live_ones_alone(found)
 
 
 async def test_aggregation(platform: Platform) -> None:

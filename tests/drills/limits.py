@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from tests.drills import attack
+from tests.drills.herd import Herded
 from tests.drills.outage import Outage
 from tests.drills.poison import Figures
 from tests.drills.suites import Times
@@ -12,6 +13,7 @@ TAKEOVER_KILLED_S, TAKEOVER_ENDED_S = 15, 3
 SPOOL_PER_S, SPOOL_DRAINED_S = 2_000, 30
 POISONED_PACE, STALLED_S = 0.9, 60
 ATTACKED_RATIO, ATTACKED_MIB = 1.5, 150
+DISTURBED, DISTURBED_MS = 1.5, 250
 
 
 def takes_over_in_time(times: Times) -> None:
@@ -49,3 +51,10 @@ def is_served_under_attack(figures: attack.Figures) -> None:
     """Whoever watches hardly notices the attack, and the node keeps nothing of it."""
     assert figures.ratio <= ATTACKED_RATIO, f"under attack events come later: {figures.told()}"
     assert figures.grown_mib <= ATTACKED_MIB, f"the attack costs memory: {figures.told()}"
+
+
+def leaves_the_live_ones_alone(found: Herded) -> None:
+    """Those who watched live hardly noticed the herd."""
+    calm, herd = (median(times) for times in zip(*[(p.calm_ms, p.herd_ms) for p in found.pairs], strict=True))
+    most_ms = max(DISTURBED * calm, DISTURBED_MS)
+    assert herd <= most_ms, f"beside a herd p99 is {herd:.0f} ms, calm {calm:.0f}, more than {most_ms:.0f}"

@@ -29,6 +29,7 @@ from eventhub.streams.memory import Memory
 from eventhub.streams.owner import Owner
 from eventhub.streams.progress import Progress, Report
 from eventhub.streams.tries import Tries
+from tests.drills.live import LIVE
 from tests.drills.slow import SLOW
 from tests.support import wedged
 
@@ -311,6 +312,7 @@ def no_limits() -> None:
 
 MUTANTS = {
     **SLOW,
+    **LIVE,
     "gaps-untold": gaps_untold,
     "topics-are-for-ever": topics_are_for_ever,
     "cut-log-goes-on": cut_log_goes_on,
