@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one pair of short windows, which shows that it works")
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    result = asyncio.run(measure(1, 3.0, 3.0) if chosen.quick else measure(PAIRS, WINDOW_S, FIND_S))
+    result = asyncio.run(measure(1, 2.0, 2.0) if chosen.quick else measure(PAIRS, WINDOW_S, FIND_S))
     if chosen.json:
         print(json.dumps(result))
         return

@@ -102,6 +102,17 @@ def test_growth_runs_the_same_events_at_every_count_of_matches() -> None:
         assert figures["p99_ms"] >= figures["p50_ms"] > 0, count
 
 
+def test_overload_loses_nothing_critical_and_bulk_goes_on() -> None:
+    found = run("overload")
+    (pair,) = found["pairs"]
+    assert found["capacity_per_s"] > 0
+    assert found["critical"] == pair["alone"]["critical"] + pair["loaded"]["critical"] > 0
+    flood = pair["loaded"]["flood"]
+    assert flood["offered"] >= flood["accepted"] + flood["refused"] + flood["unsent"] > flood["accepted"] > 0
+    assert flood["came"] > 0
+    assert pair["ratio"] == pytest.approx(pair["loaded"]["p99_ms"] / pair["alone"]["p99_ms"], rel=0.01)
+
+
 def test_a_ratio_is_the_median_of_rounds_and_not_the_ratio_of_medians() -> None:
     rows = [stages.Round(10, 10), stages.Round(20, 5), stages.Round(30, 20)]
     assert stages.summary(rows) == {"product_us": 20, "bare_us": 10, "ratio": 1.5}

@@ -192,9 +192,7 @@ async def roam(
             wanted = [due(one.wish, log, play) for one in roamers]
             # What is wrong with a stream may be why it never gets so far, and says more.
             with contextlib.suppress(pytest.fail.Exception):
-                await until(
-                    lambda: not any(map(_behind, roamers, wanted)), "everybody to have it all", streams.SETTLE_S
-                )
+                await until(lambda: not any(map(_behind, roamers, wanted)), "everybody to have it all", settle_s)
         finally:
             await end(*tasks)
     for number, one in enumerate(roamers):
