@@ -36,7 +36,7 @@ async function drive(run, say) {
   const cursors = Object.fromEntries(run.subscribe.filter((one) => one.cursor).map((one) => [one.channel, one.cursor]));
   const from = run.subscribe.some((one) => one.from) ? "start" : null;
   try {
-    client.subscribe(run.subscribe.map((one) => one.channel), { cursors, from });
+    client.subscribe(run.subscribe.map((one) => one.channel), { cursors, from, ...run.view });
     await follow(client, say);
   } catch (error) {
     if (!(error instanceof ClosedError)) throw error;

@@ -43,6 +43,7 @@ async def drive(run: dict[str, Any]) -> None:
                 *(one["channel"] for one in wanted),
                 cursors={one["channel"]: one["cursor"] for one in wanted if "cursor" in one},
                 from_start=any("from" in one for one in wanted),
+                **run["view"],
             )
             await follow(client, say)
     except TimeoutError:

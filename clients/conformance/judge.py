@@ -14,7 +14,14 @@ EARLY_MS = 5
 def runs(url: str, scenarios: Sequence[Scenario], timeout_s: float) -> list[Json]:
     """What a driver is told to do: one run for each scenario, which a node plays at its number."""
     return [
-        {"run": n, "url": f"{url}/{n}", "subscribe": one.subscribe, "life_s": one.life_s, "timeout_s": timeout_s}
+        {
+            "run": n,
+            "url": f"{url}/{n}",
+            "subscribe": one.subscribe,
+            "view": one.view,
+            "life_s": one.life_s,
+            "timeout_s": timeout_s,
+        }
         for n, one in enumerate(scenarios)
     ]
 
@@ -32,6 +39,8 @@ def wrong(played: Played, said: Iterable[Json]) -> list[str]:
         apart_ms = (played.asked[1].at - played.asked[0].at) * 1000
         if apart_ms < scenario.apart_ms - EARLY_MS:
             found.append(f"it came again after {apart_ms:.0f} ms, and not {scenario.apart_ms}")
+    if any(one.view != scenario.view for one in played.asked):
+        found.append(f"it asked for the views {[one.view for one in played.asked]}, and not for {scenario.view}")
     if len(set(played.tokens)) != len(played.tokens):
         found.append(f"it used a token twice: {played.tokens}")
     return found

@@ -38,10 +38,11 @@ ENOUGH = Connection((Frame((subscribed(), end())),))
 
 
 class Asked(NamedTuple):
-    """One subscribe of a client: for what, and when by the loop's clock."""
+    """One subscribe of a client: for what, when by the loop's clock, and with which view."""
 
     channels: list[Json]
     at: float
+    view: Json
 
 
 class Played:
@@ -104,7 +105,8 @@ class Peer:
         if command["type"] == "subscribe":
             one = {k: command[k] for k in ("channel", "cursor", "from") if command.get(k) is not None}
             channels = ([one] if one else []) + command.get("channels", [])
-            self._played.asked.append(Asked(channels, asyncio.get_running_loop().time()))
+            view = {k: command[k] for k in ("lanes", "types", "languages") if command.get(k)}
+            self._played.asked.append(Asked(channels, asyncio.get_running_loop().time(), view))
 
     async def _say(self, messages: Sequence[Json]) -> None:
         await self._socket.send(self._text(messages))

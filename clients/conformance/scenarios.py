@@ -51,6 +51,8 @@ class Scenario(NamedTuple):
     subscribe: tuple[Json, ...] = (START,)
     apart_ms: int = 0
     life_s: float | None = None
+    view: Json = {}
+    """The lanes, types and languages that the program wants, which each subscribe must ask for."""
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -93,6 +95,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         ("event e1 @1", "event e2 @2", "event e3 @3", "event end @99"),
         ([START], [behind(1)]),
+    ),
+    Scenario(
+        "a view over a cut",
+        "what a program does not want does not come because its connection was lost",
+        (connection(frame(subscribed(), event(1, "e1")), Cut()), connection(frame(subscribed(1), end()))),
+        ("event e1 @1", "event end @99"),
+        ([START], [behind(1)]),
+        view={"lanes": ["critical", "normal"], "types": ["goal", "translation"], "languages": ["de"]},
     ),
     Scenario(
         "closed with 3001",

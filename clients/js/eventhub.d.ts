@@ -148,6 +148,8 @@ export interface View {
   /** Leave out all other lanes, and all other types. */
   lanes?: string[];
   types?: string[];
+  /** Translations come in these languages only: `de`, `pt-BR`, `*`. */
+  languages?: string[];
 }
 
 /**

@@ -67,8 +67,9 @@ class Channel {
   retryAt = 0;
   #known = new Set();
 
-  constructor(name, cursor, { from = null, lanes = [], types = [] }) {
-    const view = JSON.stringify({ ...(lanes.length && { lanes }), ...(types.length && { types }) });
+  constructor(name, cursor, { from = null, ...wanted }) {
+    const sorts = ["lanes", "types", "languages"].filter((sort) => wanted[sort]?.length);
+    const view = JSON.stringify(Object.fromEntries(sorts.map((sort) => [sort, wanted[sort]])));
     Object.assign(this, { name, cursor, from, view });
   }
 

@@ -120,6 +120,13 @@ PYTHON_DEFECTS = (
         "refused with a time to come again",
     ),
     Defect(
+        "it forgets the languages that were asked for",
+        "channels.py",
+        '("types", tuple(types)), ("languages", tuple(languages))',
+        '("types", tuple(types))',
+        "a view over a cut",
+    ),
+    Defect(
         "it asks for one channel only",
         "reading.py",
         "self._channels.asked_by(number)",
@@ -251,6 +258,13 @@ JS_DEFECTS = (
         "retryAt: Date.now() + waitMs",
         "retryAt: 0",
         "refused with a time to come again",
+    ),
+    Defect(
+        "it forgets the languages that were asked for",
+        "eventhub.js",
+        '["lanes", "types", "languages"]',
+        '["lanes", "types"]',
+        "a view over a cut",
     ),
     Defect(
         "it asks for one channel only",

@@ -288,7 +288,7 @@ def test_a_token_that_does_not_say_when_it_ends_is_not_renewed(token: str) -> No
 
 
 def test_the_memory_of_a_channel_is_bounded() -> None:
-    channel = Channel(MATCH, None, False, (), ())
+    channel = Channel(MATCH, None, False, ())
     assert all(channel.is_new({"event_id": str(n)}) for n in range(REMEMBERED + 1))
     assert not channel.is_new({"event_id": str(REMEMBERED)})
     assert not channel.is_new({"event_id": "1"})

@@ -8,17 +8,17 @@ from eventhub_client.messages import Json, identity
 REMEMBERED = 4096
 """Events of a channel that are known again: a resume is exact, so that more than a node's frame holds is enough."""
 
+View = tuple[tuple[str, tuple[str, ...]], ...]
+"""What of a channel is wanted: the names of each sort; none of a sort leaves out nothing, of languages every one."""
+
 
 class Channel:
     """One channel: its view, the cursor behind what was handed out last, and which events were."""
 
-    __slots__ = ("_known", "asked", "cursor", "from_start", "lanes", "name", "retry_at", "subscribed", "types")
+    __slots__ = ("_known", "asked", "cursor", "from_start", "name", "retry_at", "subscribed", "view")
 
-    def __init__(
-        self, name: str, cursor: str | None, from_start: bool, lanes: Sequence[str], types: Sequence[str]
-    ) -> None:
-        self.name, self.cursor, self.from_start = name, cursor, from_start
-        self.lanes, self.types = tuple(lanes), tuple(types)
+    def __init__(self, name: str, cursor: str | None, from_start: bool, view: View) -> None:
+        self.name, self.cursor, self.from_start, self.view = name, cursor, from_start, view
         self.asked: int | None = None
         """The command of this connection that asked for it."""
         self.subscribed = False
@@ -113,12 +113,13 @@ def command(channels: Iterable[Channel]) -> Json:
     listed = list(channels)
     wanted = [channel.wanted() for channel in listed]
     told: Json = {"type": "subscribe", **(wanted[0] if len(wanted) == 1 else {"channels": wanted})}
-    if listed[0].lanes:
-        told["lanes"] = list(listed[0].lanes)
-    if listed[0].types:
-        told["types"] = list(listed[0].types)
-    return told
+    return told | {name: list(names) for name, names in listed[0].view if names}
 
 
-def _view(channel: Channel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return channel.lanes, channel.types
+def view_of(lanes: Sequence[str], types: Sequence[str], languages: Sequence[str]) -> View:
+    """What of a channel is wanted."""
+    return (("lanes", tuple(lanes)), ("types", tuple(types)), ("languages", tuple(languages)))
+
+
+def _view(channel: Channel) -> View:
+    return channel.view

@@ -88,15 +88,17 @@ class Client:
         from_start: bool = False,
         lanes: Sequence[str] = (),
         types: Sequence[str] = (),
+        languages: Sequence[str] = (),
     ) -> None:
         """Follow channels such as `match:ID`; several at once count as one change of subscriptions.
 
         A channel that `cursors` names goes on behind its cursor; another comes from its start with `from_start`, else
-        with its state and what follows. `lanes` and `types` leave out all others. Raises ValueError for a channel that
-        is subscribed already.
+        with its state and what follows. `lanes` and `types` leave out all others; translations come in `languages`
+        (`de`, `pt-BR`, `*`) only. Raises ValueError for a channel that is subscribed already.
         """
+        view = channels.view_of(lanes, types, languages)
         for name in names:
-            self._channels.add(Channel(name, (cursors or {}).get(name), from_start, lanes, types))
+            self._channels.add(Channel(name, (cursors or {}).get(name), from_start, view))
         await self._ask()
 
     async def unsubscribe(self, *names: str) -> None:
