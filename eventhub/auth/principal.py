@@ -1,5 +1,6 @@
 """Whom a token names, and what is in a token: its claims, read strictly once its signature is known to be good."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -61,7 +62,8 @@ class Claims(msgspec.Struct):
         """Whom they name."""
         channels = None if self.channels is None else tuple(self.channels)
         ends, issued = datetime.fromtimestamp(self.exp, UTC), datetime.fromtimestamp(self.iat, UTC)
-        return Principal(user, plan or "free", ends, self.sid, channels, issued, ours)
+        # There are few plans, and a principal lives as long as its socket: one text of each is enough.
+        return Principal(user, sys.intern(plan or "free"), ends, self.sid, channels, issued, ours)
 
 
 class Peeked(NamedTuple):

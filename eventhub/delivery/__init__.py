@@ -116,6 +116,7 @@ class Delivery:
         tiers.build(self._feed, delayed)
         self._reads = Reads(self._opened, registry)
         self._connections: set[Connection] = set()
+        self._left = self._leave
         self._empty = asyncio.Event()
         self._open = self._draining = False
 
@@ -221,7 +222,7 @@ class Delivery:
             # It may have been revoked while the registry was asked, when it was not among those that are rechecked.
             principal = feed.still(principal)
             feed.doors.name(principal.user)
-        connection = Connection(feed, principal, address=address, on_end=self._leave)
+        connection = Connection(feed, principal, address=address, on_end=self._left)
         self._connections.add(connection)
         return connection
 

@@ -63,12 +63,14 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         limits = feed.limits
+        # One bound method for both: each costs 64 bytes a socket.
+        overflow = self._overflow
         self.outbox = Outbox(
             limits.queue_bytes,
             backlog=feed.backlog,
             stuck_s=limits.stuck_s,
-            on_overflow=self._overflow,
-            on_stuck=self._overflow,
+            on_overflow=overflow,
+            on_stuck=overflow,
         )
         self._feed, self._limits, self.now, self._on_end = feed, limits, now, on_end
         self._principal, self._address = principal, address
