@@ -108,7 +108,8 @@ async def node(
 
     # 1 ingest
     late = ingest.Lateness()
-    gate = ingest.Gate(limits(settings), late_s=late.late_s)
+    bounds = limits(settings)
+    gate = ingest.Gate(bounds, late_s=late.late_s)
     ingest_routes = ingest.routes(
         ingest.Node(
             name=name,
@@ -127,7 +128,7 @@ async def node(
             ),
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
-            limits=limits(settings),
+            limits=bounds,
             gate=gate,
             now=operations.now,
         )

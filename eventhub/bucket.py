@@ -1,4 +1,9 @@
-"""A token bucket: so many a second on average, and so many at once. Pure; times are the loop's."""
+"""Token buckets: so many a second on average, and so many at once. Pure; times are the loop's."""
+
+from collections import OrderedDict
+
+KNOWN = 10_000
+"""Names whose pace is remembered; the one that came longest ago is forgotten first."""
 
 
 class Bucket:
@@ -25,3 +30,29 @@ class Bucket:
         if not wait_s:
             self._left -= cost
         return wait_s
+
+    def give_back(self) -> None:
+        """What was taken last, one, does not count."""
+        self._left = min(self._burst, self._left + 1)
+
+
+class Buckets:
+    """A bucket for each name, all of the same pace."""
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._by_name: OrderedDict[str, Bucket] = OrderedDict()
+
+    def of(self, name: str, now: float) -> Bucket:
+        """The bucket of this name, which is full when it is new."""
+        bucket = self._by_name.pop(name, None) or Bucket(self._per_s, self._burst, now)
+        self._by_name[name] = bucket
+        if len(self._by_name) > KNOWN:
+            self._by_name.popitem(last=False)
+        return bucket
+
+    def give_back(self, name: str) -> None:
+        """What this name took last, one, does not count."""
+        bucket = self._by_name.get(name)
+        if bucket is not None:
+            bucket.give_back()

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from eventhub import __version__
 from eventhub.cli.console import ConfigFile, DataDir, data, data_json, meter, reachable, say, settings
@@ -72,7 +72,6 @@ def _join(chosen: "Settings") -> "Services":
         told.append(number)
         given_up.set()
 
-    # Until the node's event loop has handlers of its own.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     with meter() as progress, ThreadPoolExecutor(1) as pool:
@@ -86,7 +85,9 @@ def _join(chosen: "Settings") -> "Services":
             from eventhub import process  # noqa: F401
 
             joining.result()
+            # From here on to the node's own handlers there is nothing to give up, so they raise again.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _raise_ended)
             if told:
                 raise _ended(told[0])
             return shares[0]
@@ -100,6 +101,10 @@ def _join(chosen: "Settings") -> "Services":
             if told:
                 raise _ended(told[0]) from None
             raise
+
+
+def _raise_ended(number: int, _frame: object) -> NoReturn:
+    raise _ended(number)
 
 
 def _ended(number: int) -> BaseException:

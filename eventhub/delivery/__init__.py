@@ -64,9 +64,19 @@ class Delivery:
         self._limits = limits = limits or Limits()
         channels = Channels(registry, log.partition_of)
         ring = Ring(limits.ring_bytes, log.partition_of)
-        sheets = Sheets(log, registry)
-        hub = Hub(log, registry, channels, lambda match_id: sheets.of(match_id).body, window_s=limits.window_s)
         pages: Shared[Any] = Shared(limits.shared_pages_bytes, limits.fetches)
+
+        def seen(delay_s: float) -> tuple[Sheets, Hub, Past]:
+            """What those are shown who see everything so late."""
+            states = Sheets(log, registry)
+
+            def sheet_of(match_id: str) -> bytes:
+                return states.of(match_id).body
+
+            hub = Hub(log, registry, channels, sheet_of, window_s=limits.window_s, delay_s=delay_s)
+            return states, hub, Past(log, history, ring, hub, pages)
+
+        sheets, hub, past = seen(0)
         self.notices = Notices(self._tell)
         self._tiers = tiers = Tiers(limits.plan_delays_s, limits.match_delays_s)
         self.tail = Tail(log, ring, sheets, hub, learn, log_was_cut, tiers.take)
@@ -77,7 +87,7 @@ class Delivery:
             ring=ring,
             sheets=sheets,
             hub=hub,
-            past=Past(log, history, ring, hub, pages),
+            past=past,
             frames=Kept(limits.shared_frames_bytes),
             check=check,
             still=still,
@@ -101,17 +111,8 @@ class Delivery:
         )
 
         def delayed(delay_s: float) -> Feed:
-            late = Sheets(log, registry)
-            behind = Hub(
-                log,
-                registry,
-                channels,
-                lambda match_id: late.of(match_id).body,
-                window_s=limits.window_s,
-                delay_s=delay_s,
-            )
-            past = Past(log, history, ring, behind, pages)
-            return replace(self._feed, hub=behind, sheets=late, past=past, delay_s=delay_s)
+            sheets, hub, past = seen(delay_s)
+            return replace(self._feed, hub=hub, sheets=sheets, past=past, delay_s=delay_s)
 
         tiers.build(self._feed, delayed)
         self._reads = Reads(self._opened, registry)

@@ -5,16 +5,14 @@ clients; what the others count is looked up in memory, as they said it last, so 
 """
 
 import ipaddress
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from eventhub.bucket import Bucket
+from eventhub.bucket import Buckets
 from eventhub.errors import LimitError, UnavailableError
 
-KNOWN = 10_000
-"""Addresses whose pace is remembered; the one that knocked longest ago is forgotten first."""
 IPV6_PREFIX = 64
 """What one subscriber of a network usually has: all of it counts as one address."""
 
@@ -63,12 +61,11 @@ class Doors:
         self._most, self._per_address, self._per_user = most, per_address, per_user
         self._per_address_total, self._per_user_total = per_address_total, per_user_total
         self._elsewhere: Elsewhere = elsewhere or Nowhere()
-        self._pace = handshakes_per_s, handshakes_burst
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._handshakes = Buckets(handshakes_per_s, handshakes_burst)
 
     def knock(self, address: str, now: float) -> None:
         """A handshake begins. Raises LimitError for its address, UnavailableError when the node is full."""
-        wait_s = self._bucket(address, now).take(now)
+        wait_s = self._handshakes.of(address, now).take(now)
         if wait_s:
             self.refused["rate"] += 1
             raise LimitError("this address connects too often; wait, and keep connections open", retry_after_s=wait_s)
@@ -108,13 +105,6 @@ class Doors:
             return
         self.refused[whose] += 1
         raise LimitError(f"this {whose} has {where}, and may have {most}; close some", retry_after_s=5)
-
-    def _bucket(self, address: str, now: float) -> Bucket:
-        bucket = self._buckets.pop(address, None) or Bucket(*self._pace, now)
-        self._buckets[address] = bucket
-        if len(self._buckets) > KNOWN:
-            self._buckets.popitem(last=False)
-        return bucket
 
     @staticmethod
     def _fewer(counts: Counter[str], key: str) -> None:

@@ -67,6 +67,17 @@ def test_sigterm_is_never_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert ended.value.code == node.ENDED_BY_SIGTERM
 
 
+def test_once_services_have_started_a_signal_ends_the_node_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded, "join", lambda *_, **__: object())
+    node._join(Settings(data_dir=tmp_path))
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_mutant_a_handler_that_only_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_handler = signal.signal

@@ -11,8 +11,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from eventhub import web
-from eventhub.bucket import Bucket
-from eventhub.delivery.doors import KNOWN, Addresses, Doors, Elsewhere, network
+from eventhub.bucket import KNOWN, Bucket
+from eventhub.delivery.doors import Addresses, Doors, Elsewhere, network
 from eventhub.delivery.feed import TOLD, Limits
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.server import Listener, bind
@@ -138,7 +138,7 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
     at = doors()
     for number in range(KNOWN + 500):
         at.knock(f"a{number}", 0)
-    assert len(at._buckets) == KNOWN
+    assert len(at._handshakes._by_name) == KNOWN
 
 
 @pytest.mark.parametrize(
