@@ -95,7 +95,9 @@ class Service:
         if turn.outcome != "rotated":
             await self._tell([turn.family])
             why = "was used before" if turn.outcome == "reused" else "is of a login that is over"
-            log.warning("refresh token refused", user=turn.family.user, family=turn.family.id, outcome=turn.outcome)
+            who, family = turn.family.user, turn.family.id
+            hint = "the login was ended everywhere; if it was `reused`, two have had the token: ask the user, it may be stolen"
+            log.warning("refresh token refused", user=who, family=family, outcome=turn.outcome, hint=hint)
             raise UnauthorizedError(f"the refresh token {why}; log in again")
         if self._accounts.is_over(turn.family.id) or self._accounts.disabled(turn.family.user):
             raise UnauthorizedError("this login was ended; log in again")

@@ -67,7 +67,10 @@ class Known:
             draft.write_bytes(body)
             draft.replace(self._kept)
         except OSError as error:
-            log.warning("no local copy was kept", file=self._kept.name, error=repr(error))
+            hint = (
+                "tokens of outside issuers need them again after a restart; is the data folder full, or not writable?"
+            )
+            log.warning("no local copy was kept", file=self._kept.name, error=repr(error), hint=hint)
 
     def read(self, token: str, kid: str, now: datetime) -> Principal:
         """Whom the token names, be it ended or not. Raises UnauthorizedError."""
