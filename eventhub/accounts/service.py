@@ -96,7 +96,7 @@ class Service:
             await self._tell([turn.family])
             why = "was used before" if turn.outcome == "reused" else "is of a login that is over"
             who, family = turn.family.user, turn.family.id
-            hint = "the login was ended everywhere; if it was `reused`, two have had the token: ask the user, it may be stolen"
+            hint = "the login is over everywhere; if `reused`, two have had the token: ask the user, it may be stolen"
             log.warning("refresh token refused", user=who, family=family, outcome=turn.outcome, hint=hint)
             raise UnauthorizedError(f"the refresh token {why}; log in again")
         if self._accounts.is_over(turn.family.id) or self._accounts.disabled(turn.family.user):
