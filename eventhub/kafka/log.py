@@ -15,7 +15,7 @@ from eventhub.record import LogRecord
 
 NO_TAGS = record.Tags(b"", b"", -1, b"")
 POLL_MS = 500
-PACE_S = 0.005
+PACE_S = 0.002
 
 
 def log_record(consumed: Any) -> LogRecord:

@@ -40,7 +40,7 @@ class Family(NamedTuple):
     name: str
     topics: tuple[str, ...]
     duty: Callable[[int], Duty]
-    pace_s: float = 0.005
+    pace_s: float = 0.002
     needs: tuple[str, ...] = ("kafka",)
 
 
