@@ -9,9 +9,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -46,6 +46,7 @@ from eventhub.config import Settings
 from eventhub.delivery.doors import Addresses
 from eventhub.storage.counts import Counts
 
+P = ParamSpec("P")
 COPIES = "copies"
 """The folder of the tables' local copies, in the data folder."""
 
@@ -80,7 +81,9 @@ async def node(
     everybody, migrated, lives = nodes.Nodes(operations.now), asyncio.Event(), kafka.Lives(declared)
     control = kafka.Table(cluster, topics.CONTROL, 1, _each(now_mode.fold, everybody.fold, lives.fold))
     partitioner = kafka.Partitioner(settings.kafka.partitions)
-    offsets, writer, carrying = kafka.Offsets(cluster), kafka.Writer(cluster), kafka.Writer(cluster)
+    offsets, writer = kafka.Offsets(cluster), kafka.Writer(cluster)
+    # One each: a producer has one request under way, and a goal does not wait for positions.
+    carrying = {source: kafka.Writer(cluster) for source in topics.SOURCE_TOPIC}
     the_log = kafka.Log(cluster, offsets, epoch=declared.epoch, partitioner=partitioner)
     keys, registry, known_ids = auth.Keys(), ingest.Registry(), ingest.Known()
     copies = settings.data_dir / COPIES
@@ -109,7 +112,7 @@ async def node(
     # 1 ingest
     late = ingest.Lateness()
     bounds = limits(settings)
-    gate = ingest.Gate(bounds, late_s=late.late_s)
+    gate, window = ingest.Gate(bounds, late_s=late.late_s), ingest.Window()
     ingest_routes = ingest.routes(
         ingest.Node(
             name=name,
@@ -119,17 +122,21 @@ async def node(
             known=known_ids,
             registry_caught_up=registry_caught_up,
             writer=writer,
-            carrier=ingest.Carrier(
-                carrying,
-                partitioner,
-                spool,
-                lost=lambda: the_log.silent_s() > degradation.KAFKA_SILENT_S,
-                timeout_s=settings.ingest.ack_timeout_s,
-            ),
+            carriers={
+                source: ingest.Carrier(
+                    its_writer,
+                    partitioner,
+                    spool,
+                    lost=lambda: the_log.silent_s() > degradation.KAFKA_SILENT_S,
+                    timeout_s=settings.ingest.ack_timeout_s,
+                )
+                for source, its_writer in carrying.items()
+            },
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
             limits=bounds,
             gate=gate,
+            window=window,
             now=operations.now,
         )
     )
@@ -167,7 +174,7 @@ async def node(
         seeds=kafka.Seeds(cluster, partitioner.partitions, declared.epoch),
         registry=registry,
         catch_up_registry=registry_caught_up,
-        learn=known_ids.learn,
+        learn=_each(known_ids.learn, window.see),
         check=who.access.check,
         still=who.access.still,
         node=name,
@@ -211,7 +218,7 @@ async def node(
     told = nodes.Publisher(
         everybody, writer, known.status, key=nodes.key(name, settings.data_dir), version=__version__, now=operations.now
     )
-    parts: list[Any] = [offsets, writer, carrying, control, accounts, matches, for_history, for_api, who]
+    parts: list[Any] = [offsets, writer, *carrying.values(), control, accounts, matches, for_history, for_api, who]
 
     async def change_mode(wanted: mode.Wanted) -> mode.Setting:
         setting = await operations.change_mode(cluster, wanted, node=name)
@@ -269,20 +276,21 @@ async def node(
             spool=spool,
             clients=live,
             gate=gate,
+            window=window,
             late_s=late.late_s,
         )
         inside = application([*probes, *metrics.routes(seen), *admin.routes(now_mode, change_mode)], now_mode)
         yield Node(outside, inside, live, stages, writer, lives.over)
 
 
-def _each(*folds: kafka.Fold) -> kafka.Fold:
-    """One fold of several, each of which leaves the others' keys alone."""
+def _each(*several: Callable[P, None]) -> Callable[P, None]:
+    """One that calls each: of folds, each leaves the others' keys alone."""
 
-    def fold(key: str, value: bytes | None) -> None:
-        for one in folds:
-            one(key, value)
+    def all_of_them(*args: P.args, **named: P.kwargs) -> None:
+        for one in several:
+            one(*args, **named)
 
-    return fold
+    return all_of_them
 
 
 def limits(settings: Settings) -> ingest.Limits:

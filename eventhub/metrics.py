@@ -27,7 +27,7 @@ FIGURES: tuple[tuple[str, str, Callable[[Report], float]], ...] = (
 REFUSED = ("address", "draining", "full", "origin", "rate", "token", "user")
 LIMITED = ("changes", "commands")
 SLOW = ("conflated", "stood_in", "sent_away")
-SOURCES, CAUSES = ("sensors", "social", "broadcast"), ("key_rate", "late", "pending")
+SOURCES, CAUSES = ("sensors", "social", "broadcast"), ("key_rate", "late", "pending", "turn")
 """Told as 0 before they first happen: a rate is known only of what was there before."""
 
 
@@ -98,6 +98,18 @@ class Gate(Protocol):
     pending_bytes: int
 
 
+class Window(Protocol):
+    """What sensors may have under way on the path, and have."""
+
+    @property
+    def size(self) -> float:
+        """Weight: bytes and a bit for each item."""
+
+    @property
+    def under_way(self) -> int:
+        """Of the same."""
+
+
 class Sources(NamedTuple):
     """Where a scrape looks. `letters` returns None until their topic was read; `spool` is None where there is none.
 
@@ -112,6 +124,7 @@ class Sources(NamedTuple):
     spool: Spool | None
     clients: Clients
     gate: Gate
+    window: Window
     late_s: Callable[[], float]
 
 
@@ -170,6 +183,9 @@ class Collector:
             "loop_late_seconds", "How late every timer of the last second was", (), [((), self._from.late_s())]
         )
         yield _gauge("ingest_pending_bytes", "Bodies that wait for Kafka", (), [((), gate.pending_bytes)])
+        window = self._from.window
+        yield _gauge("ingest_window_bytes", "What sensors may have on the path", (), [((), window.size)])
+        yield _gauge("ingest_under_way_bytes", "What sensors have on the path", (), [((), window.under_way)])
         refused = {(source, cause): 0 for source in SOURCES for cause in CAUSES} | gate.refused
         rows = [(labels, float(count)) for labels, count in sorted(refused.items())]
         yield _counter("ingest_refused", "Requests that were refused whole", ("source", "cause"), rows)

@@ -89,6 +89,10 @@ def _ingest(
     async def unavailable() -> None:
         raise UnavailableError("Kafka does not answer; matches cannot be declared now", retry_after_s=5)
 
+    # It writes nothing to Kafka: while Kafka counts as lost, everything goes to the spool.
+    carrier = ingest.Carrier(
+        kafka.Writer(cluster), partitioner, spool, lost=lambda: True, timeout_s=settings.ingest.ack_timeout_s
+    )
     routes = ingest.routes(
         ingest.Node(
             name=name,
@@ -98,14 +102,12 @@ def _ingest(
             known=ingest.Known(),
             registry_caught_up=unavailable,
             writer=kafka.Writer(cluster),
-            # This one writes nothing: while Kafka counts as lost, everything goes to the spool.
-            carrier=ingest.Carrier(
-                kafka.Writer(cluster), partitioner, spool, lost=lambda: True, timeout_s=settings.ingest.ack_timeout_s
-            ),
+            carriers=dict.fromkeys(topics.SOURCE_TOPIC, carrier),
             partitioner=partitioner,
             adapters=ingest.adapters.load(),
             limits=limits(settings),
             gate=ingest.Gate(limits(settings)),
+            window=ingest.Window(),
             now=operations.now,
         )
     )

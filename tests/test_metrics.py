@@ -45,6 +45,7 @@ def sources(*, letters: dead_letters.Depth | None = None, spool: bool = True) ->
         spool=SimpleNamespace(records=12, size_bytes=3456) if spool else None,
         clients=CLIENTS,
         gate=SimpleNamespace(refused=Counter({("sensors", "pending"): 3}), pending_bytes=77),
+        window=SimpleNamespace(size=4096.0, under_way=700),
         late_s=lambda: 0.25,
     )
 
@@ -95,6 +96,7 @@ async def test_who_watches_and_who_was_refused_is_there_and_what_never_happened_
     assert found["eventhub_ingest_refused_total", "pending", "sensors"] == 3
     assert found["eventhub_ingest_refused_total", "key_rate", "broadcast"] == 0
     assert (found["eventhub_ingest_pending_bytes",], found["eventhub_loop_late_seconds",]) == (77, 0.25)
+    assert (found["eventhub_ingest_window_bytes",], found["eventhub_ingest_under_way_bytes",]) == (4096, 700)
 
 
 async def test_dead_letters_are_told_once_their_topic_was_read() -> None:

@@ -14,6 +14,7 @@ from eventhub.ingest.ports import Node
 from eventhub.ingest.pressure import Lateness
 from eventhub.ingest.routes import IngestRoutes
 from eventhub.ingest.spool import Spool
+from eventhub.ingest.window import Window
 
 __all__ = [
     "Carrier",
@@ -24,6 +25,7 @@ __all__ = [
     "Node",
     "Registry",
     "Spool",
+    "Window",
     "adapters",
     "routes",
     "sender",

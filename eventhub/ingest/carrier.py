@@ -7,7 +7,7 @@ producer had in hand when it failed is handed over in its order, and before anyt
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from eventhub.errors import UnavailableError
 from eventhub.ingest.spool import Spool, Spooled
@@ -17,6 +17,14 @@ from eventhub.record import Outgoing
 Durable = Literal["log", "spool"]
 SPOOL_TIMEOUT_S = 15
 """For what waits behind a batch that fails, the end of its producer, and the disk."""
+
+
+class Carried(NamedTuple):
+    """Where records are durable, `spool` if any of them is only there; and of those on the topic, by partition, an
+    offset at or behind the last."""
+
+    durable: Durable
+    places: dict[int, int]
 
 
 class Carrier:
@@ -39,17 +47,17 @@ class Carrier:
         if spool is not None:
             writer.spill(self._hand_over, after_s=timeout_s)
 
-    async def append(self, topic: str, by_match: Mapping[str, Sequence[Outgoing]]) -> Durable:
-        """Return once every record is durable; says `spool` if any of them is only there.
+    async def append(self, topic: str, by_match: Mapping[str, Sequence[Outgoing]]) -> Carried:
+        """Return once every record is durable.
 
         Raises UnavailableError; some of the records may be durable then, and sending them again changes nothing.
         """
-        offered = [self._offer(topic, match_id, records) for match_id, records in by_match.items()]
-        if not offered:
-            return "log"
+        by_offer = {self._offer(topic, match_id, records): match_id for match_id, records in by_match.items()}
+        if not by_offer:
+            return Carried("log", {})
         # With a spool, the writer's deadline comes first, and then the disk's turn.
         timeout_s = self._timeout_s + (SPOOL_TIMEOUT_S if self._spool is not None else 0)
-        _, late = await asyncio.wait(offered, timeout=timeout_s)
+        _, late = await asyncio.wait(by_offer, timeout=timeout_s)
         for wait in late:
             wait.cancel()
         if late:
@@ -58,12 +66,19 @@ class Carrier:
                 " duplicates are dropped",
                 retry_after_s=2,
             )
-        for refusal in [wait.exception() for wait in offered]:
+        for refusal in [wait.exception() for wait in by_offer]:
             if refusal is not None:
                 raise refusal
-        return "spool" if any(wait.result() for wait in offered) else "log"
+        places: dict[int, int] = {}
+        spooled = False
+        for wait, match_id in by_offer.items():
+            last, partition = wait.result(), self._partitioner(match_id)
+            spooled |= last is None
+            if last is not None:
+                places[partition] = max(last, places.get(partition, last))
+        return Carried("spool" if spooled else "log", places)
 
-    def _offer(self, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
+    def _offer(self, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[int | None]:
         spool, partition = self._spool, self._partitioner(match_id)
         if spool is not None:
             lost = spool.down or self._lost()
@@ -100,11 +115,11 @@ def sender(
     return send
 
 
-def _settle(group: asyncio.Future[bool], spooled: asyncio.Future[bool]) -> None:
+def _settle(group: asyncio.Future[int | None], spooled: asyncio.Future[int | None]) -> None:
     if group.done():
         return
     refusal = spooled.exception()
     if refusal is not None:
         group.set_exception(refusal)
     else:
-        group.set_result(True)
+        group.set_result(None)

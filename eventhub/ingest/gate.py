@@ -7,20 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from eventhub.bucket import Bucket
 from eventhub.errors import LimitError, UnavailableError
 from eventhub.ingest.limits import Limits
-from eventhub.ingest.pressure import overload
+from eventhub.ingest.pressure import Cause, overload
 
 BYTES_BURST_S = 2
 """A key may send the bytes of so many seconds at once."""
-WAIT_S = {"pending": 1.0, "late": 2.0}
+WAIT_S = {"pending": 1.0, "late": 2.0, "turn": 5.0}
 """When to come again: what is in hand is gone soon, a node that is late is so for longer."""
 WHY = {
     "pending": "this node waits for Kafka with too much in hand",
     "late": "this node has more to do than it can",
+    "turn": "this node still has what was sent before on its way",
 }
 
 
@@ -45,7 +46,7 @@ class Gate:
         self, limits: Limits, *, late_s: Callable[[], float] = _never, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.refused: Counter[tuple[str, str]] = Counter()
-        """Requests that were refused, by source and cause: `pending`, `late` or `key_rate`."""
+        """Requests that were refused, by source and cause: `pending`, `late`, `turn` or `key_rate`."""
         self.pending_bytes = 0
         self._limits, self._late_s, self._clock = limits, late_s, clock
         self._keys: dict[str, _Pace] = {}
@@ -72,17 +73,21 @@ class Gate:
         pace.items.take(now, items)
         pace.size.take(now, size_bytes)
 
+    def refuse(self, source: str, cause: Cause) -> NoReturn:
+        """Count a refusal. Raises UnavailableError."""
+        self.refused[source, cause] += 1
+        raise UnavailableError(
+            f"{WHY[cause]}, so it takes nothing from {source} now; send the same again, nothing of it was taken",
+            retry_after_s=WAIT_S[cause],
+            code="overloaded",
+        )
+
     def _bear(self, source: str, size_bytes: int) -> None:
         # Alone, a request is taken however large it is: waiting would not make it smaller.
         whole = self.pending_bytes + size_bytes if self.pending_bytes else 0
         cause = overload(source, pending=whole / self._limits.max_pending_bytes, late_s=self._late_s())
         if cause is not None:
-            self.refused[source, cause] += 1
-            raise UnavailableError(
-                f"{WHY[cause]}, so it takes nothing from {source} now; send the same again, nothing of it was taken",
-                retry_after_s=WAIT_S[cause],
-                code="overloaded",
-            )
+            self.refuse(source, cause)
 
     def _pace(self, source: str, key_id: str, items: int, size_bytes: int) -> _Pace:
         """The key's buckets, which have room for this. Raises LimitError."""

@@ -11,6 +11,7 @@ from eventhub.ingest.carrier import Carrier
 from eventhub.ingest.gate import Gate
 from eventhub.ingest.known import Known
 from eventhub.ingest.limits import Limits
+from eventhub.ingest.window import Window
 from eventhub.kafka import Partitioner, Writer
 from eventhub.mode import Mode
 
@@ -25,9 +26,10 @@ class Node(NamedTuple):
     known: Known
     registry_caught_up: Callable[[], Awaitable[None]]
     writer: Writer
-    carrier: Carrier
+    carriers: Mapping[str, Carrier]
     partitioner: Partitioner
     adapters: Mapping[str, Adapter]
     limits: Limits
     gate: Gate
+    window: Window
     now: Callable[[], datetime]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 EVERY_S = 0.1
 KEPT = 10
 """Looks at the loop: only when all of them were late is the node overloaded, and not merely woken up."""
-Cause = Literal["pending", "late"]
+Cause = Literal["pending", "late", "turn"]
 
 
 class Bearable(NamedTuple):

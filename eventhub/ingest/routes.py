@@ -4,9 +4,9 @@ Hands accepted items, grouped by match and in the order in which they came, to t
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -18,17 +18,30 @@ from eventhub.auth import Key
 from eventhub.errors import EventhubError, MalformedError, NotFoundError, RejectedError, UnavailableError
 from eventhub.events import Source
 from eventhub.ingest.accept import Accepted, Acceptor, Provider
-from eventhub.ingest.carrier import Durable
+from eventhub.ingest.carrier import Carried, Durable
 from eventhub.ingest.decode import split
+from eventhub.ingest.pace import PART
 from eventhub.ingest.ports import Node
 from eventhub.ingest.status import Accounts
 from eventhub.record import Outgoing
 
 SLICE_BYTES, ITEM_WEIGHT_BYTES = 65_536, 655
 """The loop is given up after so much of a batch; an item counts for its bytes and as much as a hundredth of it."""
+TURN_S = 10.0
+"""For so long a request waits for its turn before any of it is taken."""
+Items = Sequence[tuple[int, bytes]]
+"""Items of a request, each with its index."""
 Sorted = tuple[list[tuple[int, Accepted]], list[tuple[int, RejectedError]], dict[bytes, bytes]]
 """What was accepted and what was refused, each with its index, and the ids that came with their fingerprints."""
 log = structlog.get_logger(__name__)
+
+
+class Taken(NamedTuple):
+    """What became of items, each with its index."""
+
+    accepted: Sequence[tuple[int, Accepted]]
+    rejected: Sequence[tuple[int, RejectedError]]
+    carried: Carried
 
 
 class IngestRoutes:
@@ -69,7 +82,7 @@ class IngestRoutes:
         dry = _dry_run(request.query_params.get("dry_run"))
         body = await web.read_body(request, node.limits.max_body_bytes)
         with node.gate.hold(source, len(body)):
-            items = split(body, request.headers.get("content-type", ""), node.limits.max_items)
+            items = list(enumerate(split(body, request.headers.get("content-type", ""), node.limits.max_items)))
             node.gate.take(source, key.id, len(items), len(body))
             return await (self._show(source, items, provider) if dry else self._take(source, items, provider, key))
 
@@ -101,24 +114,44 @@ class IngestRoutes:
             await self._node.registry_caught_up()
         return len(self._node.registry) != before
 
-    async def _take(self, source: str, items: Sequence[bytes], provider: Provider | None, key: Key) -> Response:
-        accepted, rejected, fresh = await self._accept(source, items, provider)
-        durable = await self._carry(topics.SOURCE_TOPIC[source], [one for _, one in accepted])
-        failpoints.reach("ingest.after_ack")
-        duplicates = self._node.known.note(fresh)
-        now = self._node.now()
-        self._accounts.took(key, [one.occurred_at for _, one in accepted], len(accepted), duplicates, now)
-        for index, error in rejected:
-            self._accounts.refused(key, error, index, items[index], now)
+    async def _take(self, source: str, items: Items, provider: Provider | None, key: Key) -> Response:
+        accepted: list[tuple[int, Accepted]] = []
+        rejected: list[tuple[int, RejectedError]] = []
+        durable: set[Durable] = set()
+        for part in parts(items) if source == "sensors" else [items]:
+            taken = await self._take_part(source, part, provider, key, first=not durable)
+            accepted += taken.accepted
+            rejected += taken.rejected
+            durable.add(taken.carried.durable)
         answer: dict[str, Any] = {
             "accepted": len(accepted),
-            "durable": durable if accepted else None,
+            "durable": ("spool" if "spool" in durable else "log") if accepted else None,
             "items": [{"index": index, "event_id": one.event_id} for index, one in accepted],
             "rejected": [_told(index, error) for index, error in rejected],
         }
         return web.reply(answer, 202 if accepted else 422)
 
-    async def _show(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Response:
+    async def _take_part(self, source: str, items: Items, provider: Provider | None, key: Key, *, first: bool) -> Taken:
+        window = self._node.window
+        try:
+            # A request that has begun goes on: to send it again would cost the path more.
+            part = await window.enter(source, sum(map(_weight, items)), within_s=TURN_S if first else None)
+        except TimeoutError:
+            self._node.gate.refuse(source, "turn")
+        with window.follow(part) as places:
+            accepted, rejected, fresh = await self._accept(source, items, provider)
+            carried = await self._carry(source, [one for _, one in accepted])
+            places.update(carried.places)
+        failpoints.reach("ingest.after_ack")
+        duplicates = self._node.known.note(fresh)
+        now = self._node.now()
+        self._accounts.took(key, [one.occurred_at for _, one in accepted], len(accepted), duplicates, now)
+        bodies = dict(items)
+        for index, error in rejected:
+            self._accounts.refused(key, error, index, bodies[index], now)
+        return Taken(accepted, rejected, carried)
+
+    async def _show(self, source: str, items: Items, provider: Provider | None) -> Response:
         accepted, rejected, _ = await self._accept(source, items, provider)
         answer: dict[str, Any] = {
             "accepted": len(accepted),
@@ -131,22 +164,22 @@ class IngestRoutes:
         }
         return web.reply(answer, 200 if accepted else 422)
 
-    async def _accept(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Sorted:
+    async def _accept(self, source: str, items: Items, provider: Provider | None) -> Sorted:
         """Each item's record or refusal; those of matches that another node has just declared are no refusals."""
         found = await self._accept_known(source, items, provider)
         if any(error.name == "unknown_match" for _, error in found[1]) and await self._has_learned():
             return await self._accept_known(source, items, provider)
         return found
 
-    async def _accept_known(self, source: str, items: Sequence[bytes], provider: Provider | None) -> Sorted:
+    async def _accept_known(self, source: str, items: Items, provider: Provider | None) -> Sorted:
         accept = self._acceptors[source].accept
         now = self._node.now()
         accepted: list[tuple[int, Accepted]] = []
         rejected: list[tuple[int, RejectedError]] = []
         fresh: dict[bytes, bytes] = {}
         weight = 0
-        for index, item in enumerate(items):
-            weight += ITEM_WEIGHT_BYTES + len(item)
+        for index, item in items:
+            weight += _weight((index, item))
             if weight > SLICE_BYTES:
                 # A large batch must not hold up the live feed, which shares this loop.
                 weight = 0
@@ -157,11 +190,29 @@ class IngestRoutes:
                 rejected.append((index, error))
         return accepted, rejected, fresh
 
-    async def _carry(self, topic: str, accepted: Sequence[Accepted]) -> Durable:
+    async def _carry(self, source: str, accepted: Sequence[Accepted]) -> Carried:
         by_match: dict[str, list[Outgoing]] = {}
         for one in accepted:
             by_match.setdefault(one.match_id, []).append(one.record)
-        return await self._node.carrier.append(topic, by_match)
+        return await self._node.carriers[source].append(topics.SOURCE_TOPIC[source], by_match)
+
+
+def parts(items: Items) -> Iterator[Items]:
+    """Items in parts of about PART bytes, each of one at least."""
+    part: list[tuple[int, bytes]] = []
+    weight = 0
+    for index, item in items:
+        weight += _weight((index, item))
+        if part and weight > PART:
+            yield part
+            part, weight = [], _weight((index, item))
+        part.append((index, item))
+    if part:
+        yield part
+
+
+def _weight(item: tuple[int, bytes]) -> int:
+    return ITEM_WEIGHT_BYTES + len(item[1])
 
 
 def _told(index: int, error: EventhubError) -> dict[str, Any]:

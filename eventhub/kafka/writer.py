@@ -18,12 +18,15 @@ from eventhub.record import Outgoing
 
 
 class Group(NamedTuple):
-    """Records that become durable together, and the future that their caller awaits: True where they were spilled."""
+    """Records that become durable together, and the future that their caller awaits.
+
+    Its result is an offset at or behind the last of them, None where they were spilled.
+    """
 
     topic: str
     key: str
     records: Sequence[Outgoing]
-    done: asyncio.Future[bool]
+    done: asyncio.Future[int | None]
 
 
 Spill = Callable[[Sequence[Group]], None]
@@ -83,7 +86,7 @@ class Writer:
                 retry_after_s=2,
             ) from error
 
-    def offer(self, topic: str, partition: int, key: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
+    def offer(self, topic: str, partition: int, key: str, records: Sequence[Outgoing]) -> asyncio.Future[int | None]:
         """Queue records behind what waits for the partition; the future is done once they are durable.
 
         It fails with UnavailableError when Kafka refuses them and nobody spills.
@@ -111,14 +114,14 @@ class Writer:
                 groups = [group for group in groups if not group.done.done()]
                 records = [record for group in groups for record in group.records]
                 try:
-                    await asyncio.wait_for(self._send(topic, partition, records), self._deadline_s)
+                    last = await asyncio.wait_for(self._send(topic, partition, records), self._deadline_s)
                 except Exception as error:
                     await self._discard_producer()
                     self._failed(lane, groups, f"{topic}[{partition}]", error)
                 else:
                     for group in groups:
                         if not group.done.done():
-                            group.done.set_result(False)
+                            group.done.set_result(last)
         finally:
             lane.sender = None
 
@@ -134,10 +137,12 @@ class Writer:
             if not group.done.done():
                 group.done.set_exception(reason)
 
-    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
-        producer = await self._live_producer()
-        for batch, _ in fill(producer, records):
-            await (await producer.send_batch(batch, topic, partition=partition))
+    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> int:
+        producer, last = await self._live_producer(), -1
+        for batch, count in fill(producer, records):
+            written = await (await producer.send_batch(batch, topic, partition=partition))
+            last = written.offset + count - 1
+        return last
 
     async def _live_producer(self) -> Any:
         async with self._opening:

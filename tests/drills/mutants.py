@@ -17,6 +17,7 @@ from eventhub.delivery.doors import Doors
 from eventhub.ingest import accept
 from eventhub.ingest.carrier import Carrier
 from eventhub.ingest.spool import Spool
+from eventhub.ingest.window import Window
 from eventhub.kafka import FencedWriter, clients, read
 from eventhub.record import Outgoing
 from eventhub.storage import HistoryReader
@@ -178,14 +179,14 @@ def spooled_before_written() -> None:
     put = Spool.put
     later: set[asyncio.Task[None]] = set()
 
-    def at_once(self: Spool, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
+    def at_once(self: Spool, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[int | None]:
         async def write() -> None:
             await asyncio.sleep(LATE_S / 10)
             await put(self, topic, match_id, records)
 
         later.add(asyncio.create_task(write()))
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        done.set_result(True)
+        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
         return done
 
     Spool.put = at_once  # type: ignore[method-assign]
@@ -310,6 +311,11 @@ def no_limits() -> None:
     Bucket.take = lambda *_: 0  # type: ignore[method-assign]
 
 
+def sensors_do_not_wait() -> None:
+    """What sensors send goes onto the path at once, however much of it is there."""
+    Window._wait_s = lambda *_: 0  # type: ignore[method-assign]
+
+
 MUTANTS = {
     **SLOW,
     **LIVE,
@@ -336,6 +342,7 @@ MUTANTS = {
     "failures-seen": failures_seen,
     "deaths-uncounted": deaths_uncounted,
     "no-limits": no_limits,
+    "sensors-do-not-wait": sensors_do_not_wait,
 }
 
 if __name__ == "__main__":

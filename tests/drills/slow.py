@@ -57,8 +57,8 @@ def one_put_an_fsync() -> None:
     put, turn = Spool.put, asyncio.Lock()
     later: set[asyncio.Task[None]] = set()
 
-    def alone(self: Spool, *one: Any) -> asyncio.Future[bool]:
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def alone(self: Spool, *one: Any) -> asyncio.Future[int | None]:
+        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
 
         async def in_turn() -> None:
             async with turn:

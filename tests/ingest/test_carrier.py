@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     async def append(self, *numbers: int) -> str:
         head = [("h", record.pack_tags(b"\0" * 16, b"\0" * 8, b"n:pass"))]
         rows = [Outgoing(self.match_id.encode(), str(n).encode(), head) for n in numbers]
-        return await self.carrier.append(topics.SOCIAL, {self.match_id: rows})
+        return (await self.carrier.append(topics.SOCIAL, {self.match_id: rows})).durable
 
     @asynccontextmanager
     async def down(self) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ def _hand_over_and_forget(self: Carrier, groups: Sequence[Group]) -> None:
     for group in groups:
         assert self._spool is not None
         self._spool.put(group.topic, group.key, group.records).add_done_callback(
-            lambda done, group=group: group.done.set_result(True)  # type: ignore[misc]
+            lambda done, group=group: group.done.set_result(None)  # type: ignore[misc]
         )
 
 

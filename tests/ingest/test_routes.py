@@ -21,6 +21,7 @@ from eventhub.embedded import Services
 from eventhub.errors import EventhubError
 from eventhub.events import Match, Team
 from eventhub.ingest import pressure
+from eventhub.ingest.carrier import Carried
 from eventhub.record import Outgoing
 from tests.support.wait import until
 
@@ -93,11 +94,12 @@ async def scene_with(limits: ingest.Limits, cluster: kafka.Kafka, folder: Path) 
         known=ingest.Known(),
         registry_caught_up=caught_up,
         writer=writer,
-        carrier=carrier,
+        carriers=dict.fromkeys(topics.SOURCE_TOPIC, carrier),
         partitioner=partitioner,
         adapters=ingest.adapters.load(),
         limits=limits,
         gate=gate,
+        window=ingest.Window(),
         now=lambda: NOW,
     )
     app = Starlette(routes=ingest.routes(node), exception_handlers={EventhubError: web.on_error})
@@ -144,8 +146,8 @@ async def test_202_only_once_kafka_has_acknowledged(scene: Scene, own_services: 
 async def test_mutant_202_before_the_acknowledgement(
     scene: Scene, own_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def at_once(self: ingest.Carrier, topic: str, by_match: dict[str, list[Outgoing]]) -> str:
-        return "log"
+    async def at_once(self: ingest.Carrier, topic: str, by_match: dict[str, list[Outgoing]]) -> Carried:
+        return Carried("log", {})
 
     monkeypatch.setattr(ingest.Carrier, "append", at_once)
     with pytest.raises(AssertionError, match="had not acknowledged"):

@@ -282,12 +282,12 @@ async def test_a_living_process_s_spool_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_mutant_acknowledged_before_the_disk_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put: Callable[..., asyncio.Future[bool]] = Spool.put
+    put: Callable[..., asyncio.Future[int | None]] = Spool.put
 
-    def at_once(self: Spool, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
+    def at_once(self: Spool, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[int | None]:
         put(self, topic, match_id, records).add_done_callback(lambda done: done.exception())
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        done.set_result(True)
+        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
         return done
 
     def full(handle: int) -> None:

@@ -33,7 +33,7 @@ class _Put(NamedTuple):
     packed: bytes
     place: tuple[str, str]
     records: int
-    done: asyncio.Future[bool]
+    done: asyncio.Future[int | None]
 
 
 class Spool:
@@ -63,15 +63,15 @@ class Spool:
         """Whether a record of the match waits here: then all that follow must go behind it."""
         return self._behind or (topic, match_id) in self._pending
 
-    def put(self, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[bool]:
-        """Take records; the future is done (True) once they are on the disk, in the order of the calls.
+    def put(self, topic: str, match_id: str, records: Sequence[Outgoing]) -> asyncio.Future[int | None]:
+        """Take records; the future is done (None) once they are on the disk, in the order of the calls.
 
         While the drain is under way it is done later, at half the drain's pace at most: who sends as fast as it is
         answered would keep the match here for ever.
 
         It fails with UnavailableError when the spool is full or the disk refuses.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         now_ms = segments.now_ms()
         try:
             folder = self._opened()
@@ -176,7 +176,7 @@ class Spool:
             if self._draining:
                 self._credit -= put.records
             if not put.done.done():
-                put.done.set_result(True)
+                put.done.set_result(None)
 
     def _taken(self, place: tuple[str, str], count: int) -> None:
         left = self._pending[place] - count

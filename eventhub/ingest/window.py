@@ -1,0 +1,159 @@
+"""Room for sensors on the path, so that nothing they send waits in front of a goal (path: within step 1).
+
+What a node has taken of sensors and has not seen on the log yet is under way; it may be as much as the pace's window.
+Whoever does not fit waits for its turn, and for broadcast that is under way; nobody is refused here.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from eventhub import topics
+from eventhub.ingest.pace import Pace
+from eventhub.record import LogRecord
+
+BROADCAST, SENSORS = topics.RAW.index(topics.BROADCAST), topics.RAW.index(topics.SENSORS)
+FOLLOWED = {"broadcast": BROADCAST, "sensors": SENSORS}
+"""The sources that are followed through the path, each with its place in a record's vector."""
+YIELD_S = 0.2
+"""However much of broadcast is under way, and however narrow the window, something of sensors goes in so often."""
+SILENT_S = 1.0
+"""A partition of which nothing is heard for so long has no owner now: what waits for one is no load of this node."""
+
+
+class Part:
+    """A part of a request: its weight, since when it is under way, and in how many partitions it was not seen yet."""
+
+    __slots__ = ("clean", "missing", "since", "source", "weight")
+
+    def __init__(self, source: int, weight: int, since: float, *, clean: bool) -> None:
+        self.source, self.weight, self.since, self.clean = source, weight, since, clean
+        self.missing = 0
+
+
+class Window:
+    """What is under way from this node. Times are `clock`'s, in seconds; weights are bytes and a bit for each item."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pace = Pace()
+        self._clock = clock
+        self._under_way = dict.fromkeys(FOLLOWED.values(), 0)
+        self._entered = float("-inf")
+        self._turn, self._moved = asyncio.Lock(), asyncio.Event()
+        self._parts: dict[tuple[int, int], deque[tuple[int, Part]]] = {}
+        self._reached: dict[tuple[int, int], int] = {}
+        self._heard: dict[int, float] = {}
+        self._silent: set[int] = set()
+
+    @property
+    def under_way(self) -> int:
+        """The weight of what sensors have under way."""
+        return self._under_way[SENSORS]
+
+    @property
+    def size(self) -> float:
+        """The weight that they may have under way now."""
+        return self.pace.window(self._clock())
+
+    async def enter(self, source: str, weight: int, *, within_s: float | None = None) -> Part | None:
+        """Begin a part; None for a source that is not followed.
+
+        Sensors wait for room, in the order of the calls. Raises TimeoutError when that takes longer than `within_s`.
+        """
+        if source not in FOLLOWED:
+            return None
+        if source != "sensors":
+            return self._begin(FOLLOWED[source], weight)
+        async with asyncio.timeout(within_s), self._turn:
+            while (wait_s := self._wait_s(weight)) > 0:
+                self._moved.clear()
+                # Not wait_for: Python 3.11's loses a cancellation that comes together with the event.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._moved.wait()
+                self._pass_over()
+            self._entered = self._clock()
+            return self._begin(SENSORS, weight)
+
+    @contextmanager
+    def follow(self, part: Part | None) -> Iterator[dict[int, int]]:
+        """To be filled with the part's places: per partition of its raw topic an offset at or behind its last record.
+
+        It is under way until they were seen; one that failed, or went to the spool, has none.
+        """
+        places: dict[int, int] = {}
+        try:
+            yield places
+        finally:
+            if part is not None:
+                self._sent(part, places)
+
+    def see(self, records: Iterable[LogRecord]) -> None:
+        """What the tail has read: how far the raw topics are applied."""
+        newest = {record.partition: record.raw for record in records if record.raw}
+        now = self._clock()
+        for partition, applied in newest.items():
+            self._heard[partition] = now
+            self._silent.discard(partition)
+            for source in FOLLOWED.values():
+                self._reach(source, partition, applied[source], now)
+
+    def _begin(self, source: int, weight: int) -> Part:
+        part = Part(source, weight, self._clock(), clean=not self.under_way)
+        self._under_way[source] += weight
+        return part
+
+    def _wait_s(self, weight: int) -> float:
+        """How long to wait at most until the next look; 0 or less when the part may begin. Alone it always may."""
+        now = self._clock()
+        if self.under_way and self.under_way + weight > self.pace.window(now):
+            return SILENT_S
+        if self._under_way[BROADCAST] and now < self._entered + YIELD_S:
+            return self._entered + YIELD_S - now
+        return self._entered + min(self.pace.pause_s(weight, now), YIELD_S) - now
+
+    def _sent(self, part: Part, places: Mapping[int, int]) -> None:
+        now = self._clock()
+        for partition, offset in places.items():
+            at = part.source, partition
+            if self._reached.get(at, -1) < offset and partition not in self._silent:
+                if not self._awaited(partition):
+                    self._heard[partition] = now
+                part.missing += 1
+                self._parts.setdefault(at, deque()).append((offset, part))
+        if not part.missing:
+            self._leave(part)
+
+    def _reach(self, source: int, partition: int, offset: int, now: float) -> None:
+        self._reached[source, partition] = offset
+        queue = self._parts.get((source, partition))
+        while queue and queue[0][0] <= offset:
+            part = queue.popleft()[1]
+            part.missing -= 1
+            if part.missing:
+                continue
+            if source == BROADCAST:
+                self.pace.broadcast_took(now - part.since, now, clean=part.clean)
+            else:
+                self.pace.sensors_took(now - part.since, now, part.weight, wanted=self._turn.locked())
+            self._leave(part)
+
+    def _leave(self, part: Part) -> None:
+        self._under_way[part.source] -= part.weight
+        self._moved.set()
+
+    def _awaited(self, partition: int) -> bool:
+        return any(self._parts.get((source, partition)) for source in FOLLOWED.values())
+
+    def _pass_over(self) -> None:
+        """What waits for a partition that has fallen silent counts no more, until it is heard of again."""
+        now = self._clock()
+        self._silent.update(p for _, p in self._parts if self._awaited(p) and now - self._heard[p] > SILENT_S)
+        for at, queue in self._parts.items():
+            while at[1] in self._silent and queue:
+                part = queue.popleft()[1]
+                part.missing -= 1
+                if not part.missing:
+                    self._leave(part)
