@@ -41,7 +41,8 @@ class Taken(NamedTuple):
 
     accepted: Sequence[tuple[int, Accepted]]
     rejected: Sequence[tuple[int, RejectedError]]
-    carried: Carried
+    durable: Durable
+    duplicates: int
 
 
 class IngestRoutes:
@@ -115,23 +116,26 @@ class IngestRoutes:
         return len(self._node.registry) != before
 
     async def _take(self, source: str, items: Items, provider: Provider | None, key: Key) -> Response:
-        accepted: list[tuple[int, Accepted]] = []
-        rejected: list[tuple[int, RejectedError]] = []
-        durable: set[Durable] = set()
+        taken: list[Taken] = []
         for part in parts(items) if source == "sensors" else [items]:
-            taken = await self._take_part(source, part, provider, key, first=not durable)
-            accepted += taken.accepted
-            rejected += taken.rejected
-            durable.add(taken.carried.durable)
+            taken.append(await self._take_part(source, part, provider, first=not taken))
+        accepted = [one for part in taken for one in part.accepted]
+        rejected = [one for part in taken for one in part.rejected]
+        now = self._node.now()
+        occurred = [one.occurred_at for _, one in accepted]
+        self._accounts.took(key, occurred, len(accepted), sum(part.duplicates for part in taken), now)
+        for index, error in rejected:
+            self._accounts.refused(key, error, index, items[index][1], now)
+        spooled = any(part.durable == "spool" for part in taken)
         answer: dict[str, Any] = {
             "accepted": len(accepted),
-            "durable": ("spool" if "spool" in durable else "log") if accepted else None,
+            "durable": ("spool" if spooled else "log") if accepted else None,
             "items": [{"index": index, "event_id": one.event_id} for index, one in accepted],
             "rejected": [_told(index, error) for index, error in rejected],
         }
         return web.reply(answer, 202 if accepted else 422)
 
-    async def _take_part(self, source: str, items: Items, provider: Provider | None, key: Key, *, first: bool) -> Taken:
+    async def _take_part(self, source: str, items: Items, provider: Provider | None, *, first: bool) -> Taken:
         window = self._node.window
         try:
             # A request that has begun goes on: to send it again would cost the path more.
@@ -143,13 +147,7 @@ class IngestRoutes:
             carried = await self._carry(source, [one for _, one in accepted])
             places.update(carried.places)
         failpoints.reach("ingest.after_ack")
-        duplicates = self._node.known.note(fresh)
-        now = self._node.now()
-        self._accounts.took(key, [one.occurred_at for _, one in accepted], len(accepted), duplicates, now)
-        bodies = dict(items)
-        for index, error in rejected:
-            self._accounts.refused(key, error, index, bodies[index], now)
-        return Taken(accepted, rejected, carried)
+        return Taken(accepted, rejected, carried.durable, self._node.known.note(fresh))
 
     async def _show(self, source: str, items: Items, provider: Provider | None) -> Response:
         accepted, rejected, _ = await self._accept(source, items, provider)

@@ -20,17 +20,21 @@ FOLLOWED = {"broadcast": BROADCAST, "sensors": SENSORS}
 YIELD_S = 0.2
 """However much of broadcast is under way, and however narrow the window, something of sensors goes in so often."""
 SILENT_S = 1.0
-"""A partition of which nothing is heard for so long has no owner now: what waits for one is no load of this node."""
+"""A partition of which nothing is heard for so long has no owner now, and a Kafka that acknowledges nothing is away:
+what waits for them is no load of this node."""
 
 
 class Part:
-    """A part of a request: its weight, since when it is under way, and in how many partitions it was not seen yet."""
+    """A part of a request: its weight, since when it is under way, and in how many partitions it was not seen yet.
 
-    __slots__ = ("clean", "missing", "since", "source", "weight")
+    `counted` while it takes room; `clean` where it found no sensors under way.
+    """
+
+    __slots__ = ("clean", "counted", "missing", "since", "source", "weight")
 
     def __init__(self, source: int, weight: int, since: float, *, clean: bool) -> None:
         self.source, self.weight, self.since, self.clean = source, weight, since, clean
-        self.missing = 0
+        self.missing, self.counted = 0, True
 
 
 class Window:
@@ -42,6 +46,7 @@ class Window:
         self._under_way = dict.fromkeys(FOLLOWED.values(), 0)
         self._entered = float("-inf")
         self._turn, self._moved = asyncio.Lock(), asyncio.Event()
+        self._begun: set[Part] = set()
         self._parts: dict[tuple[int, int], deque[tuple[int, Part]]] = {}
         self._reached: dict[tuple[int, int], int] = {}
         self._heard: dict[int, float] = {}
@@ -103,6 +108,7 @@ class Window:
     def _begin(self, source: int, weight: int) -> Part:
         part = Part(source, weight, self._clock(), clean=not self.under_way)
         self._under_way[source] += weight
+        self._begun.add(part)
         return part
 
     def _wait_s(self, weight: int) -> float:
@@ -115,6 +121,7 @@ class Window:
         return self._entered + min(self.pace.pause_s(weight, now), YIELD_S) - now
 
     def _sent(self, part: Part, places: Mapping[int, int]) -> None:
+        self._begun.discard(part)
         now = self._clock()
         for partition, offset in places.items():
             at = part.source, partition
@@ -141,15 +148,19 @@ class Window:
             self._leave(part)
 
     def _leave(self, part: Part) -> None:
-        self._under_way[part.source] -= part.weight
-        self._moved.set()
+        if part.counted:
+            part.counted = False
+            self._under_way[part.source] -= part.weight
+            self._moved.set()
 
     def _awaited(self, partition: int) -> bool:
         return any(self._parts.get((source, partition)) for source in FOLLOWED.values())
 
     def _pass_over(self) -> None:
-        """What waits for a partition that has fallen silent counts no more, until it is heard of again."""
+        """What waits for Kafka counts no more, nor for a silent partition until it is heard of again."""
         now = self._clock()
+        for part in [part for part in self._begun if now - part.since > SILENT_S]:
+            self._leave(part)
         self._silent.update(p for _, p in self._parts if self._awaited(p) and now - self._heard[p] > SILENT_S)
         for at, queue in self._parts.items():
             while at[1] in self._silent and queue:

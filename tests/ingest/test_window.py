@@ -184,6 +184,23 @@ async def test_mutant_a_silent_partition_is_waited_for(scene: Scene, monkeypatch
         await a_silent_partition_holds_up_nobody(scene, monkeypatch)
 
 
+async def test_a_part_that_kafka_does_not_acknowledge_holds_up_nobody(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENT_S", 0.05)
+    stuck = await scene.window.enter("sensors", PART)
+    scene.send("next", places={3: 10})
+    await scene.come()
+    scene.clock.now += 0.06
+    await scene.come("next")
+    # Its acknowledgement comes after all, and takes no room twice.
+    with scene.window.follow(stuck) as places:
+        places[3] = 11
+    assert scene.window.under_way == PART
+    scene.read(3, sensors=11)
+    assert scene.window.under_way == 0
+
+
 async def test_a_slow_partition_that_is_heard_of_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_S", 0.05)
     scene.send("slow", places={3: 9})
