@@ -15,7 +15,7 @@ from eventhub.bucket import Bucket
 from eventhub.cli import main
 from eventhub.delivery.doors import Doors
 from eventhub.ingest import accept
-from eventhub.ingest.carrier import Carrier
+from eventhub.ingest.carrier import Carried, Carrier
 from eventhub.ingest.spool import Spool
 from eventhub.ingest.window import Window
 from eventhub.kafka import FencedWriter, clients, read
@@ -56,13 +56,13 @@ def accepted_before_durable() -> None:
     append = Carrier.append
     running: set[asyncio.Task[Any]] = set()
 
-    async def later(self: Carrier, topic: str, by_match: Mapping[str, Sequence[Outgoing]]) -> Any:
+    async def later(self: Carrier, topic: str, by_match: Mapping[str, Sequence[Outgoing]]) -> Carried:
         async def carry() -> None:
             await asyncio.sleep(LATE_S)
             await append(self, topic, by_match)
 
         running.add(asyncio.create_task(carry()))
-        return "log"
+        return Carried("log", {})
 
     Carrier.append = later  # type: ignore[method-assign]
 
