@@ -75,9 +75,6 @@ def _main(pipe: "Connection[Any, Any]") -> None:
 
 
 async def _serve(pipe: "Connection[Any, Any]") -> None:
-    import os
-
-    os.nice(int(os.environ.get("NICE", "0")))
     plan: Plan = pipe.recv()
     came = Counter[str]()
 
