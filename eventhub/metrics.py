@@ -183,9 +183,9 @@ class Collector:
             "loop_late_seconds", "How late every timer of the last second was", (), [((), self._from.late_s())]
         )
         yield _gauge("ingest_pending_bytes", "Bodies that wait for Kafka", (), [((), gate.pending_bytes)])
-        window = self._from.window
-        yield _gauge("ingest_window_bytes", "What sensors may have on the path", (), [((), window.size)])
-        yield _gauge("ingest_under_way_bytes", "What sensors have on the path", (), [((), window.under_way)])
+        size, under_way = self._from.window.size, self._from.window.under_way
+        yield _gauge("ingest_window_bytes", "What sensors may have on the path, 655 more an item", (), [((), size)])
+        yield _gauge("ingest_under_way_bytes", "What sensors have there, 655 more an item", (), [((), under_way)])
         refused = {(source, cause): 0 for source in SOURCES for cause in CAUSES} | gate.refused
         rows = [(labels, float(count)) for labels, count in sorted(refused.items())]
         yield _counter("ingest_refused", "Requests that were refused whole", ("source", "cause"), rows)

@@ -117,7 +117,7 @@ class IngestRoutes:
 
     async def _take(self, source: str, items: Items, provider: Provider | None, key: Key) -> Response:
         taken: list[Taken] = []
-        for part in parts(items) if source == "sensors" else [items]:
+        for part in parts(items, PART) if source == "sensors" else [items]:
             taken.append(await self._take_part(source, part, provider, first=not taken))
         accepted = [one for part in taken for one in part.accepted]
         rejected = [one for part in taken for one in part.rejected]
@@ -175,17 +175,15 @@ class IngestRoutes:
         accepted: list[tuple[int, Accepted]] = []
         rejected: list[tuple[int, RejectedError]] = []
         fresh: dict[bytes, bytes] = {}
-        weight = 0
-        for index, item in items:
-            weight += _weight((index, item))
-            if weight > SLICE_BYTES:
+        for number, part in enumerate(parts(items, SLICE_BYTES)):
+            if number:
                 # A large batch must not hold up the live feed, which shares this loop.
-                weight = 0
                 await asyncio.sleep(0)
-            try:
-                accepted.append((index, accept(item, provider, now, fresh)))
-            except RejectedError as error:
-                rejected.append((index, error))
+            for index, item in part:
+                try:
+                    accepted.append((index, accept(item, provider, now, fresh)))
+                except RejectedError as error:
+                    rejected.append((index, error))
         return accepted, rejected, fresh
 
     async def _carry(self, source: str, accepted: Sequence[Accepted]) -> Carried:
@@ -195,16 +193,16 @@ class IngestRoutes:
         return await self._node.carriers[source].append(topics.SOURCE_TOPIC[source], by_match)
 
 
-def parts(items: Items) -> Iterator[Items]:
-    """Items in parts of about PART bytes, each of one at least."""
+def parts(items: Items, most: int) -> Iterator[Items]:
+    """Items in parts of a weight of `most`, each of one item at least."""
     part: list[tuple[int, bytes]] = []
     weight = 0
-    for index, item in items:
-        weight += _weight((index, item))
-        if part and weight > PART:
+    for item in items:
+        weight += _weight(item)
+        if part and weight > most:
             yield part
-            part, weight = [], _weight((index, item))
-        part.append((index, item))
+            part, weight = [], _weight(item)
+        part.append(item)
     if part:
         yield part
 

@@ -41,7 +41,7 @@ class Window:
     """What is under way from this node. Times are `clock`'s, in seconds; weights are bytes and a bit for each item."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.pace = Pace()
+        self._pace = Pace()
         self._clock = clock
         self._under_way = dict.fromkeys(FOLLOWED.values(), 0)
         self._entered = float("-inf")
@@ -60,7 +60,7 @@ class Window:
     @property
     def size(self) -> float:
         """The weight that they may have under way now."""
-        return self.pace.window(self._clock())
+        return self._pace.window(self._clock())
 
     async def enter(self, source: str, weight: int, *, within_s: float | None = None) -> Part | None:
         """Begin a part; None for a source that is not followed.
@@ -114,17 +114,20 @@ class Window:
     def _wait_s(self, weight: int) -> float:
         """How long to wait at most until the next look; 0 or less when the part may begin. Alone it always may."""
         now = self._clock()
-        if self.under_way and self.under_way + weight > self.pace.window(now):
+        if self.under_way and self.under_way + weight > self._pace.window(now):
             return SILENT_S
         if self._under_way[BROADCAST] and now < self._entered + YIELD_S:
             return self._entered + YIELD_S - now
-        return self._entered + min(self.pace.pause_s(weight, now), YIELD_S) - now
+        return self._entered + min(self._pace.pause_s(weight, now), YIELD_S) - now
 
     def _sent(self, part: Part, places: Mapping[int, int]) -> None:
         self._begun.discard(part)
         now = self._clock()
         for partition, offset in places.items():
             at = part.source, partition
+            if self._is_silent(partition, now):
+                # Where no sensors wait nobody else looks, and what is kept for it would grow.
+                self._pass_over()
             if self._reached.get(at, -1) < offset and partition not in self._silent:
                 if not self._awaited(partition):
                     self._heard[partition] = now
@@ -142,9 +145,9 @@ class Window:
             if part.missing:
                 continue
             if source == BROADCAST:
-                self.pace.broadcast_took(now - part.since, now, clean=part.clean)
+                self._pace.broadcast_took(now - part.since, now, clean=part.clean)
             else:
-                self.pace.sensors_took(now - part.since, now, part.weight, wanted=self._turn.locked())
+                self._pace.sensors_took(now - part.since, now, part.weight, wanted=self._turn.locked())
             self._leave(part)
 
     def _leave(self, part: Part) -> None:
@@ -156,12 +159,15 @@ class Window:
     def _awaited(self, partition: int) -> bool:
         return any(self._parts.get((source, partition)) for source in FOLLOWED.values())
 
+    def _is_silent(self, partition: int, now: float) -> bool:
+        return self._awaited(partition) and now - self._heard[partition] > SILENT_S
+
     def _pass_over(self) -> None:
         """What waits for Kafka counts no more, nor for a silent partition until it is heard of again."""
         now = self._clock()
         for part in [part for part in self._begun if now - part.since > SILENT_S]:
             self._leave(part)
-        self._silent.update(p for _, p in self._parts if self._awaited(p) and now - self._heard[p] > SILENT_S)
+        self._silent.update(p for _, p in self._parts if self._is_silent(p, now))
         for at, queue in self._parts.items():
             while at[1] in self._silent and queue:
                 part = queue.popleft()[1]

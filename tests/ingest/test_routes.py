@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,11 +21,15 @@ from eventhub import auth, ingest, kafka, mode, topics, web
 from eventhub.embedded import Services
 from eventhub.errors import EventhubError
 from eventhub.events import Match, Team
-from eventhub.ingest import pressure
+from eventhub.ingest import pressure, window
 from eventhub.ingest.carrier import Carried
+from eventhub.ingest.pace import PART
+from eventhub.ingest.routes import parts
 from eventhub.record import Outgoing
 from tests.support.wait import until
 
+ROUTES = sys.modules[parts.__module__]
+"""The module; the package has a function of its name."""
 NOW = datetime(2026, 7, 1, 19, tzinfo=UTC)
 LIMITS = ingest.Limits(max_body_bytes=100_000, max_items=50, max_depth=8, ack_timeout_s=2)
 
@@ -35,6 +40,7 @@ class Scene(NamedTuple):
     cluster: kafka.Kafka
     mode: mode.Mode
     gate: ingest.Gate
+    window: ingest.Window
 
     async def post(self, path: str, body: bytes, key: str = "broadcast", **headers: str) -> httpx2.Response:
         authorization = {"Authorization": f"Bearer {self.keys.get(key, key)}"}
@@ -85,7 +91,7 @@ async def scene_with(limits: ingest.Limits, cluster: kafka.Kafka, folder: Path) 
     now_mode.settle()
     partitioner = kafka.Partitioner(8)
     carrier = ingest.Carrier(writer, partitioner, None, lost=lambda: False, timeout_s=limits.ack_timeout_s)
-    gate = ingest.Gate(limits)
+    gate, room = ingest.Gate(limits), ingest.Window()
     node = ingest.Node(
         name="n1",
         keys=keys,
@@ -99,12 +105,12 @@ async def scene_with(limits: ingest.Limits, cluster: kafka.Kafka, folder: Path) 
         adapters=ingest.adapters.load(),
         limits=limits,
         gate=gate,
-        window=ingest.Window(),
+        window=room,
         now=lambda: NOW,
     )
     app = Starlette(routes=ingest.routes(node), exception_handlers={EventhubError: web.on_error})
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://node") as http:
-        made = Scene(http, secrets, cluster, now_mode, gate)
+        made = Scene(http, secrets, cluster, now_mode, gate, room)
         match = {"home": {"id": "h", "name": "H"}, "away": {"id": "a", "name": "A"}, "starts_at": NOW.isoformat()}
         headers = {"Authorization": f"Bearer {secrets['admin']}"}
         assert (await http.put("/v1/matches/m1", json=match, headers=headers)).status_code in (200, 201)
@@ -331,6 +337,47 @@ async def test_mutant_every_source_is_equal(
     async with scene_with(CROWDED, own_cluster, tmp_path) as scene:
         with pytest.raises((AssertionError, TimeoutError)):
             await sensors_wait_first(scene, own_services)
+
+
+async def sensors_are_told_to_come_again(scene: Scene) -> None:
+    """Another request has taken the window, and its part does not come through."""
+    with scene.window.follow(await scene.window.enter("sensors", PART)):
+        refused = await scene.post("/v1/ingest/sensors", fix("w0"), "sensors")
+        assert refused.status_code == 503, "it waited on"
+        assert refused.json()["code"] == "overloaded"
+        assert int(refused.headers["retry-after"]) >= 1 and "on its way" in refused.json()["detail"]
+        assert (await scene.post("/v1/ingest/broadcast", event("w1", type="goal"))).status_code == 202
+    assert scene.gate.refused == {("sensors", "turn"): 1}
+    assert (await scene.post("/v1/ingest/sensors", fix("w0"), "sensors")).status_code == 202
+
+
+async def test_sensors_that_wait_for_their_turn_too_long_are_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ROUTES, "TURN_S", 0.5)
+    monkeypatch.setattr(window, "SILENT_S", 5)
+    await sensors_are_told_to_come_again(scene)
+
+
+async def test_mutant_sensors_wait_for_as_long_as_it_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ROUTES, "TURN_S", None)
+    monkeypatch.setattr(window, "SILENT_S", 0.05)
+    with pytest.raises(AssertionError, match="it waited on"):
+        await sensors_are_told_to_come_again(scene)
+
+
+async def test_a_request_that_is_taken_in_parts_is_answered_and_counted_as_one(scene: Scene) -> None:
+    items = [fix(f"p{n}") if n not in (3, 48) else b"{" for n in range(50)]
+    assert len(list(parts(list(enumerate(items)), PART))) > 1, "the scene is about more than one part"
+    body = b"\n".join(items)
+    answer = await scene.post("/v1/ingest/sensors", body, "sensors", **{"Content-Type": "application/x-ndjson"})
+    told = answer.json()
+    assert (answer.status_code, told["accepted"], told["durable"]) == (202, 48, "log")
+    assert [one["index"] for one in told["items"]] == [n for n in range(50) if n not in (3, 48)]
+    assert [one["index"] for one in told["rejected"]] == [3, 48]
+    status = (await scene.get("/v1/ingest/status", "sensors")).json()
+    assert (status["requests"], status["accepted"], status["rejected"]) == (1, 48, 2)
+    assert [one["index"] for one in status["rejects"]] == [48, 3]
 
 
 async def test_a_key_that_sends_too_much_is_refused_whole_and_other_keys_are_not(

@@ -84,6 +84,6 @@ async def test_acknowledgements_that_wait_for_the_drain_come_at_once_when_kafka_
     await until(lambda: not spool._waiting, "the record on the disk")
     assert not late.done()
     go_on.set()
-    await asyncio.wait_for(late, 10)
+    assert await asyncio.wait_for(late, 10) is None
     await end(task)
     await spool.close()

@@ -7,7 +7,7 @@ import pytest
 
 from eventhub.ingest import window as module
 from eventhub.ingest.pace import LEAST, PART, Pace
-from eventhub.ingest.window import BROADCAST, SENSORS, YIELD_S, Part, Window
+from eventhub.ingest.window import BROADCAST, SENSORS, SILENT_S, YIELD_S, Part, Window
 from eventhub.record import LogRecord
 from eventhub.tasks import end
 from tests.support.wait import until
@@ -43,6 +43,12 @@ class Scene:
         raw = [-1] * 5
         raw[BROADCAST], raw[SENSORS] = applied.get("broadcast", -1), applied.get("sensors", -1)
         self.window.see([LogRecord(partition, 0, "", "", None, 0, tuple(raw), b"", b"", b"", "")])
+
+    async def two(self) -> None:
+        """Two parts for one partition: the first is on its raw topic, the second waits."""
+        self.send("first", places={3: 9})
+        self.send("second", places={3: 10})
+        await self.come("first")
 
     async def come(self, *names: str) -> None:
         await until(lambda: self.entered == list(names), f"{names} to have begun, and no other", 5)
@@ -160,17 +166,15 @@ async def test_a_part_in_two_partitions_is_through_when_both_are(scene: Scene) -
 
 async def a_silent_partition_holds_up_nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_S", 0.05)
-    scene.send("lost", places={3: 9})
-    scene.send("next", places={3: 10})
-    await scene.come("lost")
+    await scene.two()
     scene.clock.now += 0.06
-    await scene.come("lost", "next")
+    await scene.come("first", "second")
     assert scene.window.under_way == 0, "what waits for an owner is no load"
     scene.read(3, sensors=10)
     assert scene.window.under_way == 0, "and is not counted twice when there is one"
     # Once it is heard of again, it counts again.
     scene.send("after", places={3: 11})
-    await scene.come("lost", "next", "after")
+    await scene.come("first", "second", "after")
     assert scene.window.under_way == PART
 
 
@@ -201,17 +205,34 @@ async def test_a_part_that_kafka_does_not_acknowledge_holds_up_nobody(
     assert scene.window.under_way == 0
 
 
+async def nothing_is_kept_for_ever(scene: Scene) -> None:
+    """Broadcast alone, for partitions that nobody owns."""
+    for n in range(100):
+        with scene.window.follow(await scene.window.enter("broadcast", 1)) as places:
+            places[n % 2] = n
+        scene.clock.now += SILENT_S / 10
+    assert sum(map(len, scene.window._parts.values())) < 50, "what is kept for a partition without an owner grows"
+
+
+async def test_without_sensors_nothing_is_kept_for_ever_either(scene: Scene) -> None:
+    await nothing_is_kept_for_ever(scene)
+
+
+async def test_mutant_only_who_waits_looks_for_silence(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "_pass_over", lambda _: None)
+    with pytest.raises(AssertionError, match="without an owner grows"):
+        await nothing_is_kept_for_ever(scene)
+
+
 async def test_a_slow_partition_that_is_heard_of_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_S", 0.05)
-    scene.send("slow", places={3: 9})
-    scene.send("next", places={3: 10})
-    await scene.come("slow")
+    await scene.two()
     for sensors in range(9):
         scene.clock.now += 0.04
         scene.read(3, sensors=sensors)
-    await scene.come("slow")
+    await scene.come("first")
     scene.read(3, sensors=9)
-    await scene.come("slow", "next")
+    await scene.come("first", "second")
 
 
 async def test_who_waits_too_long_is_told_and_the_turn_goes_on(scene: Scene) -> None:

@@ -37,6 +37,7 @@ class Platform(NamedTuple):
     tokens: auth.Tokens
     broadcast_key: str
     admin_key: str
+    sensors_key: str
 
     def node(self, name: str, *program: str) -> NodeProcess:
         """A node that is not started; `program` is a module with arguments to run instead of eventhub."""
@@ -106,6 +107,7 @@ async def platform_on(
         tokens=auth.load_tokens(pem.decode(), folder),
         broadcast_key=await operations.write_key(writer, "broadcast"),
         admin_key=await operations.write_key(writer, "admin"),
+        sensors_key=await operations.write_key(writer, "sensors"),
     )
     await writer.close()
 

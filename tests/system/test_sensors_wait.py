@@ -5,23 +5,24 @@ How late a goal is then is measured by `benchmarks.overload`; here, how much can
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
 import pytest
 
-from eventhub import kafka, operations, topics
+from eventhub import kafka, topics
 from eventhub.tasks import end
-from tests.drills import wire
 from tests.drills.outage import mutated
 from tests.support import oracle
+from tests.support.clients import Client
 from tests.support.feed import RealMatch
 from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
 from tests.system.conftest import Platform
 
-MATCH = "flooded"
+MATCH, CHANNEL = "flooded", "match:flooded"
 SENDERS, BATCH = 16, 100
 FRAMES = SENDERS * BATCH
 MOST = 200
@@ -29,31 +30,15 @@ MOST = 200
 PLAYERS = [[f"p{n}", n + 0.25, -n - 0.5] for n in range(22)]
 
 
-class Viewer:
-    """Counts the frames that come out of the path."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    async def join(self, platform: Platform, node: NodeProcess) -> None:
-        """Returns once it is subscribed."""
-        answered = asyncio.Event()
-
-        def take(line: bytes) -> None:
-            self.count += b'"type":"tracking_frame"' in line
-            if b'"type":"subscribed"' in line:
-                answered.set()
-
-        made = await wire.connect(node.port, platform.token(), take)
-        made.say(id=2, type="subscribe", channels=[{"channel": f"match:{MATCH}"}])
-        await asyncio.wait_for(answered.wait(), 10)
+def frames(events: Sequence[bytes]) -> int:
+    return sum(b'"type":"tracking_frame"' in event for event in events)
 
 
 class Flood:
     """Sources that send all at once, and a commentator who reports a goal every 50 ms."""
 
-    def __init__(self, platform: Platform, node: NodeProcess, match: RealMatch, key: str, viewer: "Viewer") -> None:
-        self._platform, self._key, self._viewer = platform, key, viewer
+    def __init__(self, platform: Platform, node: NodeProcess, match: RealMatch, viewer: Client) -> None:
+        self._platform, self._viewer = platform, viewer
         self._team = match.feed.declaration["home"]["id"]
         self._http = httpx2.AsyncClient(base_url=node.url, timeout=60)
         self.most = self.goals = self.looks = 0
@@ -74,7 +59,7 @@ class Flood:
     async def _send(self, sender: int) -> None:
         names = [f"s{sender}-{n}" for n in range(BATCH)]
         frames = [self._event("tracking_frame", name, payload={"players": PLAYERS}) for name in names]
-        answer = await self._post("sensors", self._key, b"\n".join(frames))
+        answer = await self._post("sensors", self._platform.sensors_key, b"\n".join(frames))
         assert answer["accepted"] == BATCH and not answer["rejected"]
 
     async def _report(self) -> None:
@@ -90,7 +75,7 @@ class Flood:
         try:
             while True:
                 ends = await offsets.ends(topics.SENSORS, self._platform.partitions)
-                self.most = max(self.most, sum(ends.values()) - self._viewer.count)
+                self.most = max(self.most, sum(ends.values()) - frames(self._viewer.events[CHANNEL]))
                 self.looks += 1
         finally:
             await offsets.close()
@@ -108,22 +93,19 @@ class Flood:
 
 
 async def flooded(platform: Platform, match: RealMatch, program: tuple[str, ...]) -> None:
-    writer = kafka.Writer(platform.cluster)
-    await writer.open()
-    key = await operations.write_key(writer, "sensors")
-    await writer.close()
     node = NodeProcess("one", platform.folder, platform.environ, program)
     async with running(node):
         await platform.source(node).declare(MATCH, match, starts_at=datetime.now(UTC))
-        viewer = Viewer()
-        await viewer.join(platform, node)
-        flood = Flood(platform, node, match, key, viewer)
-        await flood.run()
+        async with platform.client(node) as viewer:
+            await viewer.subscribe(CHANNEL)
+            await until(lambda: viewer.recovered, "the viewer to be subscribed", 10)
+            flood = Flood(platform, node, match, viewer)
+            await flood.run()
         assert flood.goals > 0 and flood.looks > 20
 
         async def all_there() -> bool:
             found = (await oracle.history(platform.dsn)).get(MATCH, [])
-            return sum(b'"tracking_frame"' in body for _, _, body in found) == FRAMES
+            return frames([body for _, _, body in found]) == FRAMES
 
         await until(all_there, "every frame that was taken to be in history", 60)
         assert flood.most <= MOST, f"{flood.most} events were in front of a goal"
