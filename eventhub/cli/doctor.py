@@ -1,4 +1,4 @@
-"""`doctor`: whether Kafka and PostgreSQL are what eventhub needs; every finding with the next step. Changes nothing."""
+"""`doctor`: whether Kafka, PostgreSQL and Redis are what eventhub needs; findings with next steps. Changes nothing."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 CONNECTIONS = {"history": 4, "api": 8, "accounts": 2, "probe": 1, "migration": 1}
 """What a node may have open to PostgreSQL; the pools are made in `app`."""
 LEAST_VERSION = 140_000
+REDIS_TIMEOUT_S = 2.0
 ORDER = ("error", "warning", "note")
 UNREACHABLE = ("kafka_unreachable", "postgres_unreachable")
 
 
 def doctor(*, json: bool = False, data_dir: DataDir = None, config: ConfigFile = None) -> None:
-    """Check Kafka and PostgreSQL; nothing is changed.
+    """Check Kafka, PostgreSQL and Redis; nothing is changed.
 
     Ends with 0 when nothing is refused (there may be warnings and notes), with 69 when a server does not answer, else
     with 78.
@@ -29,7 +30,7 @@ def doctor(*, json: bool = False, data_dir: DataDir = None, config: ConfigFile =
     Parameters
     ----------
     json
-        Print {good, kafka, postgres, findings} as JSON.
+        Print {good, kafka, postgres, redis, findings} as JSON.
     """
     from eventhub import embedded
 
@@ -77,7 +78,8 @@ def _judge(found: list["Finding"]) -> None:
 
 async def _examine(chosen: "Settings", addresses: "Addresses") -> tuple[dict[str, str], list["Finding"]]:
     about: dict[str, str] = {}
-    return about, [*await _kafka(chosen, addresses, about), *await _postgres(addresses.postgres, about)]
+    kafka, postgres = await _kafka(chosen, addresses, about), await _postgres(addresses.postgres, about)
+    return about, [*kafka, *postgres, *await _redis(addresses.redis, about)]
 
 
 async def _kafka(chosen: "Settings", addresses: "Addresses", about: dict[str, str]) -> list["Finding"]:
@@ -122,6 +124,21 @@ async def _postgres(dsn: str, about: dict[str, str]) -> list["Finding"]:
         text, advice = f"not known here: {', '.join(server.unknown)}", "run a newer eventhub"
         found.append(Finding("postgres_schema", "error", "postgres", text, "the schema of this version", advice))
     return found
+
+
+async def _redis(url: str | None, about: dict[str, str]) -> list["Finding"]:
+    from eventhub.storage import redis
+
+    if url is None:
+        about["redis"] = "not given: each node counts its clients alone"
+        return []
+    about["redis"] = "given by redis.url or embedded"
+    try:
+        await redis.probe(url, timeout_s=REDIS_TIMEOUT_S)
+    except EventhubError as error:
+        # Without it a node goes on, and counts its clients alone.
+        return [_unreached("redis", error)._replace(severity="warning")]
+    return []
 
 
 def _unreached(part: str, error: EventhubError) -> "Finding":

@@ -29,5 +29,7 @@ FINDINGS: dict[str, str] = {
     "postgres_version": "PostgreSQL is too old.",
     "postgres_connections": "PostgreSQL gives fewer connections than one node may open.",
     "postgres_schema": "The schema is older than this version (a node migrates it), or newer (run a newer eventhub).",
+    "redis_unreachable": "Redis does not answer: limits hold on each node alone, not over all of them.",
+    "redis_refused": "Redis refuses this user or its password, with the same effect.",
 }
 """Each by its code, which never changes."""

@@ -9,11 +9,11 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from eventhub.errors import ConfigError
+from eventhub.errors import ConfigError, UnavailableError
 
-__all__ = ["Client", "RedisError", "client"]
+__all__ = ["Client", "RedisError", "client", "probe"]
 
 Client = Redis
 
@@ -37,3 +37,19 @@ def client(url: str, *, connections: int, timeout_s: float) -> Client:
         return Redis.from_pool(BlockingConnectionPool.from_url(url, **limits))
     except ValueError as error:
         raise ConfigError("redis.url is no address of Redis; write redis://[user:password@]host:port/0") from error
+
+
+async def probe(url: str, *, timeout_s: float) -> None:
+    """Ask once whether it answers, within a few times `timeout_s`.
+
+    Raises UnavailableError when it does not, and ConfigError when it refuses, or for what is no address.
+    """
+    asked = client(url, connections=1, timeout_s=timeout_s)
+    try:
+        await asked.ping()
+    except (AuthenticationError, ResponseError) as error:
+        raise ConfigError(f"Redis refuses: {error}; look at the user and the password in redis.url") from error
+    except (RedisError, OSError) as error:
+        raise UnavailableError(f"Redis does not answer: {error}; look at redis.url and at the server") from error
+    finally:
+        await asked.aclose()

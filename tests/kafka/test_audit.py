@@ -295,11 +295,13 @@ def test_doctor_tells_servers_that_do_not_answer_from_weak_ones(own_services: Se
     environ = {
         "EVENTHUB_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "EVENTHUB_POSTGRES__DSN": "postgresql://someone:hidden-word@127.0.0.1:1/x",
+        "EVENTHUB_REDIS__URL": "redis://someone:hidden-word@127.0.0.1:1/0",
     }
     told = run("doctor", cwd=tmp_path, **environ)
     assert told.returncode == 69
     assert "error    kafka_unreachable: kafka" in told.stdout
     assert "error    postgres_unreachable: postgres" in told.stdout
+    assert "warning  redis_unreachable: redis" in told.stdout
     assert "hidden-word" not in told.stdout + told.stderr
 
 
