@@ -1,4 +1,4 @@
-"""Nodes that lack one guarantee of live delivery each; tests.drills.mutants knows them by name.
+"""Nodes that lack one guarantee of live delivery, or at its edge, each; tests.drills.mutants knows them by name.
 
 Each is a patch made before the node starts; the product has no branch for it.
 """
@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 from typing import Any
 
+from eventhub.bucket import Bucket
 from eventhub.delivery.connection import Connection
+from eventhub.delivery.doors import Doors
 from eventhub.delivery.resume import Follower
 from eventhub.delivery.shared import Fetched, Shared
 from eventhub.delivery.sheets import Sheets
+from eventhub.ingest import window
 from eventhub.record import LogRecord
 from eventhub.storage import HistoryReader
 
@@ -71,10 +74,29 @@ def each_for_himself() -> None:
     Shared.get = alone  # type: ignore[method-assign]
 
 
+def no_limits() -> None:
+    """Everybody may come, as often and as many as they like, and say what they like."""
+    Doors._bound = lambda *_: None  # type: ignore[method-assign]
+    Bucket.take = lambda *_: 0  # type: ignore[method-assign]
+
+
+def sensors_do_not_wait() -> None:
+    """What sensors send goes onto the path at once, however much of it is there."""
+    window.Window._wait_s = lambda *_: 0  # type: ignore[method-assign]
+
+
+def nothing_is_silent() -> None:
+    """Nothing is taken away, but that a machine with other work stands still for a second is no silence."""
+    window.SILENT_S = 60
+
+
 LIVE = {
     "joins-without-the-rest": joins_without_the_rest,
     "all-at-once": all_at_once,
     "states-are-where-they-stand": states_are_where_they_stand,
     "pages-told": pages_told,
     "each-for-himself": each_for_himself,
+    "no-limits": no_limits,
+    "sensors-do-not-wait": sensors_do_not_wait,
+    "nothing-is-silent": nothing_is_silent,
 }

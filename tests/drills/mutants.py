@@ -11,13 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from eventhub import failpoints, kafka, record, topics
-from eventhub.bucket import Bucket
 from eventhub.cli import main
-from eventhub.delivery.doors import Doors
 from eventhub.ingest import accept
 from eventhub.ingest.carrier import Carried, Carrier
 from eventhub.ingest.spool import Spool
-from eventhub.ingest.window import Window
 from eventhub.kafka import FencedWriter, clients, read
 from eventhub.record import Outgoing
 from eventhub.storage import HistoryReader
@@ -305,17 +302,6 @@ def deaths_uncounted() -> None:
     Tries.see = lambda *_, **__: None  # type: ignore[method-assign]
 
 
-def no_limits() -> None:
-    """Everybody may come, as often and as many as they like, and say what they like."""
-    Doors._bound = lambda *_: None  # type: ignore[method-assign]
-    Bucket.take = lambda *_: 0  # type: ignore[method-assign]
-
-
-def sensors_do_not_wait() -> None:
-    """What sensors send goes onto the path at once, however much of it is there."""
-    Window._wait_s = lambda *_: 0  # type: ignore[method-assign]
-
-
 MUTANTS = {
     **SLOW,
     **LIVE,
@@ -341,8 +327,6 @@ MUTANTS = {
     "one-fails-all": one_fails_all,
     "failures-seen": failures_seen,
     "deaths-uncounted": deaths_uncounted,
-    "no-limits": no_limits,
-    "sensors-do-not-wait": sensors_do_not_wait,
 }
 
 if __name__ == "__main__":
