@@ -18,19 +18,21 @@ KNOWN_S = 5.0
 """For so long the delay of broadcast says something."""
 BASE_S, BASES, ENOUGH = 60.0, 10, 20
 """The delay of an empty path is that of the best of the last ten minutes, of those that had enough of it."""
+WARM_S = 10.0
+"""What comes so soon after the first is late because the node is cold, and says nothing of the empty path."""
 
 
 class Delay:
     """A delay, smoothed, beside that of an empty path; it may be longer by `least_s` or by a `share` of that.
 
-    Of a minute the empty path is the least delay, or with `mean` the mean: of what varies by itself the least is luck.
-    Times in seconds.
+    Of a minute the empty path is the least delay, or with `mean` the mean: of what varies by itself the least is luck,
+    and of the mean the first `WARM_S` are left out. Times in seconds.
     """
 
     def __init__(self, least_s: float, share: float, *, mean: bool) -> None:
         self.at = float("-inf")
         self._least_s, self._share, self._mean = least_s, share, mean
-        self._smooth_s = 0.0
+        self._smooth_s, self._first = 0.0, float("inf")
         self._minutes: deque[float] = deque(maxlen=BASES)
         self._minute, self._count, self._since = 0.0, 0, 0.0
 
@@ -41,7 +43,8 @@ class Delay:
 
     def took(self, delay_s: float, now: float, *, clean: bool = True) -> None:
         """Something took so long; `clean`: with no sensors in its way."""
-        if clean:
+        self._first = min(self._first, now)
+        if clean and not (self._mean and now - self._first < WARM_S):
             self._note(delay_s, now)
         self._smooth_s += (delay_s - self._smooth_s) * (SMOOTH if now - self.at < KNOWN_S else 1.0)
         self.at = now

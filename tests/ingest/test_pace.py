@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventhub.ingest import pace
-from eventhub.ingest.pace import BASE_S, BASES, KNOWN_S, LEAST, MOST, PART, Pace
+from eventhub.ingest.pace import BASE_S, BASES, KNOWN_S, LEAST, MOST, PART, WARM_S, Pace
 
 EVERY_S = 0.05
 """Broadcast comes so often."""
@@ -78,6 +78,26 @@ def test_mutant_the_empty_path_is_the_luckiest_event(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pace.Delay, "_note", lucky)
     with pytest.raises(AssertionError, match="nobody is the better"):
         test_broadcast_that_varies_by_itself_does_not_narrow_it(0.2)
+
+
+def a_cold_start() -> None:
+    made = Pace()
+    now = quiet(made, 0.05, WARM_S / 4)
+    while now < 25.0:
+        made.broadcast_took(vary(0.005), now, clean=True)
+        now += EVERY_S
+    now = play(made, 20, broadcast=lambda busy: vary(0.005 * (1 + 4 * busy)), sensors=0.008, now=now)
+    assert made.window(now) < PART / 8, "the first events, which were late, became the measure"
+
+
+def test_the_first_events_of_a_cold_node_are_no_measure() -> None:
+    a_cold_start()
+
+
+def test_mutant_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "WARM_S", 0.0)
+    with pytest.raises(AssertionError, match="became the measure"):
+        a_cold_start()
 
 
 def it_stays_narrow(made: Pace) -> None:
