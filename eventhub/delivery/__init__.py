@@ -180,11 +180,13 @@ class Delivery:
         leaving = list(self._connections)
         every_s = timeout_s / 2 / max(len(leaving), 1)
         clock = asyncio.get_running_loop().time
-        began_s = clock()
+        began_s = back_s = clock()
         for number, connection in enumerate(leaving):
             await asyncio.sleep(max(began_s + number * every_s - clock(), 0))
-            in_s = max(number / self._limits.reconnects_per_s - (clock() - began_s), 0)
-            connection.send_away(DRAIN_CODE, "draining", in_s=in_s)
+            # Of a loop that stood still nobody is late: the others come back later.
+            back_s = max(back_s, clock())
+            connection.send_away(DRAIN_CODE, "draining", in_s=back_s - clock())
+            back_s += 1 / self._limits.reconnects_per_s
         try:
             async with asyncio.timeout(timeout_s / 2):
                 while self._connections:

@@ -1,6 +1,7 @@
 """A node that ends sends its clients away, with cursors that lose nothing, no faster than others can take them."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -26,25 +27,43 @@ class Leaving(Client):
         self.back_s = asyncio.get_running_loop().time() + self.of_type("reconnect")[0]["in_ms"] / 1000
 
 
-async def come_back(world: World) -> None:
+async def come_back(world: World, client: type[Leaving] = Leaving) -> None:
     """Everybody is sent away in a moment, and comes back at a bounded rate."""
     await world.start()
-    clients = [Leaving(world.delivery._enter(None)) for _ in range(CLIENTS)]
-    for number, client in enumerate(clients):
-        client.say(id=1, type="connect", token=f"good{number}")
-        client.subscribe("match:m0")
+    clients = [client(world.delivery._enter(None)) for _ in range(CLIENTS)]
+    for number, one in enumerate(clients):
+        one.say(id=1, type="connect", token=f"good{number}")
+        one.subscribe("match:m0")
     world.log.append("m0")
-    await until(lambda: all(client.ids == ["0-0"] for client in clients), "everybody to have the event")
+    await until(lambda: all(one.ids == ["0-0"] for one in clients), "everybody to have the event")
     began_s = asyncio.get_running_loop().time()
     await world.delivery.drain(0.1)
-    await until(lambda: all(client.closed == (3001, "draining") for client in clients), "everybody to be sent away")
-    at = Counter(int((client.back_s - began_s) / BUCKET_S) for client in clients)
+    await until(lambda: all(one.closed == (3001, "draining") for one in clients), "everybody to be sent away")
+    at = Counter(int((one.back_s - began_s) / BUCKET_S) for one in clients)
     assert max(at.values()) <= PER_S * BUCKET_S * 1.5, "they come back all at once"
-    assert {client.of_type("reconnect")[0]["cursors"]["match:m0"] for client in clients} == {"e1.0.0"}
+    assert {one.of_type("reconnect")[0]["cursors"]["match:m0"] for one in clients} == {"e1.0.0"}
 
 
 async def test_they_come_back_at_a_bounded_rate(make_world: MakeWorld) -> None:
     await come_back(make_world(BOUNDED))
+
+
+class Blocking(Leaving):
+    """The tenth of them keeps the loop, as it leaves, for as long as all may take to come back."""
+
+    left = 0
+
+    def end(self, code: int, reason: str) -> None:
+        super().end(code, reason)
+        Blocking.left += 1
+        if Blocking.left == 10:
+            time.sleep(CLIENTS / PER_S)
+
+
+async def test_they_do_so_of_a_node_that_stands_still_meanwhile(make_world: MakeWorld) -> None:
+    Blocking.left = 0
+    await come_back(make_world(BOUNDED), Blocking)
+    assert Blocking.left == CLIENTS
 
 
 async def test_mutant_nobody_is_told_to_wait(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
