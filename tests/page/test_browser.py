@@ -139,7 +139,9 @@ async def check_a_goal_that_is_taken_back(scene: Scene) -> None:
     page = scene.page
     await page.goto(f"{scene.node.url}/#match={LIVE}")
     goal = {"source_event_id": "g1", "type": "goal", "team_id": "h", "player_id": "h-9", "clock_s": 600}
-    await scene.send("broadcast", {"source_event_id": "s", "type": "period_start", "clock_s": 0})
+    [start_id] = await scene.send("broadcast", {"source_event_id": "s", "type": "period_start", "clock_s": 0})
+    # Who was not subscribed yet takes a goal for history, and announces none.
+    await expect(page.locator(f'#timeline li[data-event-id="{start_id}"]')).to_have_count(1)
     place = {"payload": {"x": 40, "y": 5}}
     [goal_id] = await scene.send("broadcast", {**goal, **place})
     await expect(page.locator("#home-score .hidden")).to_have_text("1")
