@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import join_on
-from tests.drills import attack, health, herd, joins, limits, outage, poison, roaming, rolling, suites
+from tests.drills import attack, health, herd, joins, kills, limits, outage, poison, roaming, rolling, suites
 from tests.drills import brokers as of_three
 from tests.drills.limits import SPOOL_PER_S
 from tests.drills.outage import mutated
+from tests.simulation.test_simulation import every_schedule_holds
 from tests.support.brokers import Brokers
 from tests.support.feed import RealMatch
 from tests.system.conftest import Platform
@@ -21,10 +22,18 @@ WEDGED_S = 60, 75
 pytestmark = pytest.mark.timeout(3600)
 
 
+def test_simulation() -> None:
+    every_schedule_holds(10_000)
+
+
 async def test_submissions(platform: Platform) -> None:
     account = await suites.submissions(platform, size=100_000, kills=50)
     print(f"\nsubmissions: {account}")
     assert account.submissions == 100_000
+
+
+async def test_kills(platform: Platform, matches: list[RealMatch]) -> None:
+    await kills.killed(platform, matches, 20)
 
 
 async def test_failpoints(platform: Platform) -> None:

@@ -8,9 +8,9 @@ from tests.system.conftest import Platform
 FOUND_OUT = (AssertionError, pytest.fail.Exception)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 async def test_a_death_at_any_point_of_the_path_loses_nothing_and_doubles_nothing(platform: Platform) -> None:
-    account = await suites.failpoints(platform, times=2, size=30_000)
+    account = await suites.failpoints(platform, times=1, size=15_000)
     assert account.unanswered > 0
 
 
