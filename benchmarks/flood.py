@@ -2,36 +2,39 @@
 
 import asyncio
 import multiprocessing
+import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import httpx2
-
 from tests.drills import wire
 
-BATCH, AT_ONCE, PLAYERS = 100, 64, 22
+BATCH, PLAYERS = 100, 22
 TIMEOUT_S = 30
 FRAME = b'"type":"tracking_frame"'
 
 
 class Plan(NamedTuple):
-    """Whom to flood: address and port, a sensors key, a token, and the matches, of which frames come in turn."""
+    """Whom to flood: a port, a sensors key, a token, and the matches, of which frames come in turn.
 
-    url: str
+    `at_once`: over so many connections at the most.
+    """
+
     port: int
     key: str
     token: str
     matches: Sequence[str]
+    at_once: int
 
 
 class Flooded(NamedTuple):
     """Frames of one flood: offered, accepted, refused by the node, never sent as too many waited; came to a client.
 
-    `said` is how often each status was answered; `seconds`, how long it took.
+    Of the last, `meanwhile` came before the last was offered. `said` is how often each status was answered; `seconds`,
+    how long it took until all were.
     """
 
     offered: int
@@ -39,6 +42,7 @@ class Flooded(NamedTuple):
     refused: int
     unsent: int
     came: int
+    meanwhile: int
     said: dict[int, int]
     seconds: float
 
@@ -83,22 +87,26 @@ async def _serve(pipe: "Connection[Any, Any]") -> None:
 
     viewer = await wire.connect(plan.port, plan.token, take)
     viewer.say(id=2, type="subscribe", channels=[{"channel": f"match:{m}"} for m in plan.matches])
-    limits = httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    async with httpx2.AsyncClient(base_url=plan.url, timeout=TIMEOUT_S, limits=limits) as http:
-        posts = _Posts(http, plan)
-        pipe.send("ready")
-        while True:
-            seconds, per_s = await asyncio.to_thread(pipe.recv)
-            before = came["frames"]
-            found = await posts.flood(seconds, per_s)
-            assert not viewer.ended.done(), "the subscriber of everything was sent away"
-            pipe.send(found._replace(came=came["frames"] - before))
+    posts = _Posts(plan, came)
+    pipe.send("ready")
+    while True:
+        seconds, per_s = await asyncio.to_thread(pipe.recv)
+        before = came["frames"]
+        found = await posts.flood(seconds, per_s)
+        assert not viewer.ended.done(), "the subscriber of everything was sent away"
+        pipe.send(found._replace(came=came["frames"] - before))
 
 
 class _Posts:
-    def __init__(self, http: Any, plan: Plan) -> None:
-        self._http, self._plan = http, plan
-        self._headers = {"Authorization": f"Bearer {plan.key}", "Content-Type": "application/x-ndjson"}
+    """Posts by hand: an HTTP client costs as much as the node does, and both share two cores."""
+
+    def __init__(self, plan: Plan, came: Mapping[str, int]) -> None:
+        self._plan, self._came, self._offered = plan, came, 0
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._head = (
+            f"POST /v1/ingest/sensors HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nAuthorization: Bearer {plan.key}\r\n"
+            "Content-Type: application/x-ndjson\r\nContent-Length: "
+        )
         self._number = 0
         self._said: Counter[int] = Counter()
         players = ",".join(f'["p{n}",{n}.25,-{n}.5]' for n in range(PLAYERS))
@@ -106,7 +114,7 @@ class _Posts:
 
     async def flood(self, seconds: float, per_s: float | None) -> Flooded:
         """One flood, and the end of all that was under way."""
-        self._said = Counter()
+        self._said, before = Counter(), self._came["frames"]
         loop = asyncio.get_running_loop()
         began = loop.time()
         if per_s is None:
@@ -120,6 +128,7 @@ class _Posts:
             refused=(self._said.total() - self._said[202]) * BATCH,
             unsent=unsent * BATCH,
             came=0,
+            meanwhile=self._offered - before,
             said=dict(self._said),
             seconds=loop.time() - began,
         )
@@ -129,6 +138,7 @@ class _Posts:
         while loop.time() < until:
             await self._post()
             sent += 1
+        self._offered = self._came["frames"]
         return sent
 
     async def _open(self, began: float, seconds: float, per_s: float) -> tuple[int, int]:
@@ -138,12 +148,13 @@ class _Posts:
         for turn in range(posts):
             # Not a wait for anything: when the next batch is due.
             await asyncio.sleep(max(0.0, began + turn * every_s - loop.time()))
-            if len(under_way) >= AT_ONCE:
+            if len(under_way) >= self._plan.at_once:
                 unsent += 1
                 continue
             task = asyncio.create_task(self._post())
             under_way.add(task)
             task.add_done_callback(under_way.discard)
+        self._offered = self._came["frames"]
         await asyncio.gather(*under_way)
         return posts, unsent
 
@@ -157,12 +168,28 @@ class _Posts:
             + self._payload
             for n in range(BATCH)
         ]
+        body = b"\n".join(lines)
         try:
-            answer = await self._http.post("/v1/ingest/sensors", content=b"\n".join(lines), headers=self._headers)
-        except httpx2.HTTPError:
+            async with asyncio.timeout(TIMEOUT_S):
+                self._said[await self._answer(f"{self._head}{len(body)}\r\n\r\n".encode() + body)] += 1
+        except (OSError, EOFError, TimeoutError):
             self._said[0] += 1
-            return
-        self._said[answer.status_code] += 1
+
+    async def _answer(self, request: bytes) -> int:
+        """The status of the answer, on a connection that is free or new; one that fails is not used again."""
+        # Those that the node has closed meanwhile are of no use.
+        self._free = [free for free in self._free if not free[0].at_eof()]
+        reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._plan.port)
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: *(\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+        except BaseException:
+            writer.close()
+            raise
+        self._free.append((reader, writer))
+        return int(head.split(b" ", 2)[1])
 
 
 def clock() -> float:

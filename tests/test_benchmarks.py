@@ -109,7 +109,7 @@ def test_overload_loses_nothing_critical_and_bulk_goes_on() -> None:
     assert found["critical"] == pair["alone"]["critical"] + pair["loaded"]["critical"] > 0
     flood = pair["loaded"]["flood"]
     assert flood["offered"] >= flood["accepted"] + flood["refused"] + flood["unsent"] > flood["accepted"] > 0
-    assert flood["came"] > 0
+    assert flood["came"] >= flood["meanwhile"] > 0
     assert pair["ratio"] == pytest.approx(pair["loaded"]["p99_ms"] / pair["alone"]["p99_ms"], rel=0.01)
 
 
