@@ -10,7 +10,7 @@ from collections import deque
 
 PART = 32_768
 """The weight that is sent at once: what the stages of the path take in one go is not much more than that."""
-LEAST, MOST = PART / 32, float(8 << 20)
+LEAST, MOST = PART / 64, float(8 << 20)
 GAIN = 0.05
 """By so much of what came through the window changes, at the most."""
 SMOOTH = 0.1
@@ -79,7 +79,7 @@ class Pace:
 
     def window(self, now: float) -> float:
         """How much may be under way."""
-        return self._windows[self._beside(now)]
+        return self._windows[self.beside(now)]
 
     def pause_s(self, weight: int, now: float) -> float:
         """How long after the last part a part of this weight may follow, in seconds."""
@@ -92,7 +92,7 @@ class Pace:
     def sensors_took(self, delay_s: float, now: float, weight: int, *, wanted: bool) -> None:
         """A part of sensors came through. `wanted`: one waits; a window that nobody fills says nothing of a wider."""
         self._sensors.took(delay_s, now)
-        beside = self._beside(now)
+        beside = self.beside(now)
         off = self._sensors.off_target()
         if beside:
             off = min(off, self._broadcast.off_target())
@@ -102,5 +102,6 @@ class Pace:
         step = weight * (PART / window if window > PART else window / PART)
         self._windows[beside] = min(max(window + GAIN * off * step, LEAST), PART if beside else MOST)
 
-    def _beside(self, now: float) -> bool:
+    def beside(self, now: float) -> bool:
+        """Whether broadcast comes as well."""
         return now - self._broadcast.at < KNOWN_S

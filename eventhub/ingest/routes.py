@@ -4,9 +4,9 @@ Hands accepted items, grouped by match and in the order in which they came, to t
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
@@ -28,11 +28,12 @@ from eventhub.record import Outgoing
 SLICE_BYTES, ITEM_WEIGHT_BYTES = 65_536, 655
 """The loop is given up after so much of a batch; an item counts for its bytes and as much as a hundredth of it."""
 TURN_S = 10.0
-"""For so long a request waits for its turn before any of it is taken."""
+"""For so long a request waits for its turn before it is read, and again before any of it is taken."""
 Items = Sequence[tuple[int, bytes]]
 """Items of a request, each with its index."""
 Sorted = tuple[list[tuple[int, Accepted]], list[tuple[int, RejectedError]], dict[bytes, bytes]]
 """What was accepted and what was refused, each with its index, and the ids that came with their fingerprints."""
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -81,6 +82,7 @@ class IngestRoutes:
         node.gate.look(source, key.id)
         provider = await self._provider(source, request)
         dry = _dry_run(request.query_params.get("dry_run"))
+        await self._turn(source, node.window.approach(source, within_s=TURN_S))
         body = await web.read_body(request, node.limits.max_body_bytes)
         with node.gate.hold(source, len(body)):
             items = list(enumerate(split(body, request.headers.get("content-type", ""), node.limits.max_items)))
@@ -137,17 +139,23 @@ class IngestRoutes:
 
     async def _take_part(self, source: str, items: Items, provider: Provider | None, *, first: bool) -> Taken:
         window = self._node.window
-        try:
-            # A request that has begun goes on: to send it again would cost the path more.
-            part = await window.enter(source, sum(map(_weight, items)), within_s=TURN_S if first else None)
-        except TimeoutError:
-            self._node.gate.refuse(source, "turn")
+        weight = sum(map(_weight, items))
+        # A request that has begun goes on: to send it again would cost the path more.
+        within_s = TURN_S if first else None
+        part = await self._turn(source, window.enter(source, weight, onward=not first, within_s=within_s))
         with window.follow(part) as places:
             accepted, rejected, fresh = await self._accept(source, items, provider)
             carried = await self._carry(source, [one for _, one in accepted])
             places.update(carried.places)
         failpoints.reach("ingest.after_ack")
         return Taken(accepted, rejected, carried.durable, self._node.known.note(fresh))
+
+    async def _turn(self, source: str, turn: Coroutine[Any, Any, T]) -> T:
+        """What that gives. Raises UnavailableError when it takes too long."""
+        try:
+            return await turn
+        except TimeoutError:
+            self._node.gate.refuse(source, "turn")
 
     async def _show(self, source: str, items: Items, provider: Provider | None) -> Response:
         accepted, rejected, _ = await self._accept(source, items, provider)

@@ -17,8 +17,10 @@ from eventhub.record import LogRecord
 BROADCAST, SENSORS = topics.RAW.index(topics.BROADCAST), topics.RAW.index(topics.SENSORS)
 FOLLOWED = {"broadcast": BROADCAST, "sensors": SENSORS}
 """The sources that are followed through the path, each with its place in a record's vector."""
-YIELD_S = 0.2
+YIELD_S = 0.5
 """However much of broadcast is under way, and however narrow the window, something of sensors goes in so often."""
+GAP_S = 0.02
+"""While broadcast comes, bodies of sensors are read so far apart: each keeps the loop for some milliseconds."""
 SILENT_S = 1.0
 """A partition of which nothing is heard for so long has no owner now, and a Kafka that acknowledges nothing is away:
 what waits for them is no load of this node."""
@@ -45,7 +47,9 @@ class Window:
         self._clock = clock
         self._under_way = dict.fromkeys(FOLLOWED.values(), 0)
         self._entered = float("-inf")
-        self._turn, self._moved = asyncio.Lock(), asyncio.Event()
+        self._approached = float("-inf")
+        self._door, self._turn, self._onward = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self._moved = asyncio.Event()
         self._begun: set[Part] = set()
         self._parts: dict[tuple[int, int], deque[tuple[int, Part]]] = {}
         self._reached: dict[tuple[int, int], int] = {}
@@ -62,24 +66,36 @@ class Window:
         """The weight that they may have under way now."""
         return self._pace.window(self._clock())
 
-    async def enter(self, source: str, weight: int, *, within_s: float | None = None) -> Part | None:
+    async def approach(self, source: str, *, within_s: float | None = None) -> None:
+        """Before a body is read: while broadcast comes as well, sensors come one after another, in order, in its gaps.
+
+        Raises TimeoutError when that takes longer than `within_s`.
+        """
+        if source != "sensors":
+            return
+        async with asyncio.timeout(within_s), self._door:
+            while (wait_s := self._approach_s()) > 0:
+                await self._news(wait_s)
+            self._approached = self._clock()
+
+    async def enter(
+        self, source: str, weight: int, *, onward: bool = False, within_s: float | None = None
+    ) -> Part | None:
         """Begin a part; None for a source that is not followed.
 
-        Sensors wait for room, in the order of the calls. Raises TimeoutError when that takes longer than `within_s`.
+        Sensors wait for room, in the order of the calls, but for parts of requests that go `onward`: they come first,
+        or else all requests would take as long as all of them together. Raises TimeoutError when that takes longer than
+        `within_s`.
         """
         if source not in FOLLOWED:
             return None
         if source != "sensors":
             return self._begin(FOLLOWED[source], weight)
-        async with asyncio.timeout(within_s), self._turn:
-            while (wait_s := self._wait_s(weight)) > 0:
-                self._moved.clear()
-                # Not wait_for: Python 3.11's loses a cancellation that comes together with the event.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._moved.wait()
-                self._pass_over()
+        async with asyncio.timeout(within_s), self._onward if onward else self._turn:
+            while (wait_s := self._wait_s(weight, onward)) > 0:
+                await self._news(wait_s)
             self._entered = self._clock()
+            self._moved.set()
             return self._begin(SENSORS, weight)
 
     @contextmanager
@@ -111,9 +127,27 @@ class Window:
         self._begun.add(part)
         return part
 
-    def _wait_s(self, weight: int) -> float:
+    async def _news(self, wait_s: float) -> None:
+        """Wait until something came through, for so long at most."""
+        self._moved.clear()
+        # Not wait_for: Python 3.11's loses a cancellation that comes together with the event.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._moved.wait()
+        self._pass_over()
+
+    def _approach_s(self) -> float:
+        """How long to wait at most until the next look; 0 or less when the next body may be read."""
+        now = self._clock()
+        if not self._pace.beside(now):
+            return 0.0
+        return self._approached + (YIELD_S if self._under_way[BROADCAST] else GAP_S) - now
+
+    def _wait_s(self, weight: int, onward: bool) -> float:
         """How long to wait at most until the next look; 0 or less when the part may begin. Alone it always may."""
         now = self._clock()
+        if self._onward.locked() and not onward:
+            return SILENT_S
         if self.under_way and self.under_way + weight > self._pace.window(now):
             return SILENT_S
         if self._under_way[BROADCAST] and now < self._entered + YIELD_S:
@@ -144,10 +178,11 @@ class Window:
             part.missing -= 1
             if part.missing:
                 continue
+            wanted = self._turn.locked() or self._onward.locked()
             if source == BROADCAST:
                 self._pace.broadcast_took(now - part.since, now, clean=part.clean)
             else:
-                self._pace.sensors_took(now - part.since, now, part.weight, wanted=self._turn.locked())
+                self._pace.sensors_took(now - part.since, now, part.weight, wanted=wanted)
             self._leave(part)
 
     def _leave(self, part: Part) -> None:

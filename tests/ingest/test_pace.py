@@ -64,7 +64,7 @@ def test_where_broadcast_comes_later_the_window_is_narrow() -> None:
 def test_broadcast_that_varies_by_itself_does_not_narrow_it(mean_s: float) -> None:
     made = Pace()
     now = quiet(made, mean_s)
-    now = play(made, 20 + 2500 * mean_s, broadcast=lambda _: vary(mean_s), sensors=mean_s, now=now)
+    now = play(made, 20 + 5000 * mean_s, broadcast=lambda _: vary(mean_s), sensors=mean_s, now=now)
     assert made.window(now) > PART / 4, "sensors are held back, and nobody is the better for it"
 
 

@@ -359,6 +359,19 @@ async def test_sensors_that_wait_for_their_turn_too_long_are_told(
     await sensors_are_told_to_come_again(scene)
 
 
+async def test_a_body_that_waits_too_long_to_be_read_is_not_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any, within_s: float) -> None:
+        async with asyncio.timeout(within_s):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(ROUTES, "TURN_S", 0.1)
+    monkeypatch.setattr(ingest.Window, "approach", never)
+    monkeypatch.setattr(web, "read_body", None)
+    refused = await scene.post("/v1/ingest/sensors", fix("w0"), "sensors")
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert scene.gate.refused == {("sensors", "turn"): 1}
+
+
 async def test_mutant_sensors_wait_for_as_long_as_it_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ROUTES, "TURN_S", None)
     monkeypatch.setattr(window, "SILENT_S", 0.05)

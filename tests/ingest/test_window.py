@@ -7,7 +7,7 @@ import pytest
 
 from eventhub.ingest import window as module
 from eventhub.ingest.pace import LEAST, PART, Pace
-from eventhub.ingest.window import BROADCAST, SENSORS, SILENT_S, YIELD_S, Part, Window
+from eventhub.ingest.window import BROADCAST, GAP_S, SENSORS, SILENT_S, YIELD_S, Part, Window
 from eventhub.record import LogRecord
 from eventhub.tasks import end
 from tests.support.wait import until
@@ -30,14 +30,23 @@ class Scene:
         self.entered: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    def send(self, name: str, source: str = "sensors", *, weight: int = PART, places: dict[int, int]) -> None:
+    def send(
+        self, name: str, source: str = "sensors", *, weight: int = PART, onward: bool = False, places: dict[int, int]
+    ) -> None:
         async def sent() -> None:
-            part = await self.window.enter(source, weight)
+            part = await self.window.enter(source, weight, onward=onward)
             self.entered.append(name)
             with self.window.follow(part) as found:
                 found.update(places)
 
         self.tasks.append(asyncio.create_task(sent()))
+
+    def approach(self, name: str) -> None:
+        async def approached() -> None:
+            await self.window.approach("sensors")
+            self.entered.append(name)
+
+        self.tasks.append(asyncio.create_task(approached()))
 
     def read(self, partition: int, **applied: int) -> None:
         raw = [-1] * 5
@@ -87,6 +96,30 @@ async def test_mutant_nobody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Window, "_wait_s", lambda *_: 0)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         await they_take_turns(scene)
+
+
+async def who_has_begun_goes_on(scene: Scene) -> None:
+    scene.send("one", places={3: 9})
+    await scene.come("one")
+    scene.send("other", places={3: 11})
+    await scene.come("one")
+    scene.send("one, again", onward=True, places={3: 10})
+    await scene.come("one")
+    scene.read(3, sensors=9)
+    await scene.come("one", "one, again")
+    scene.read(3, sensors=10)
+    await scene.come("one", "one, again", "other")
+
+
+async def test_a_request_that_has_begun_goes_on_before_others_begin(scene: Scene) -> None:
+    await who_has_begun_goes_on(scene)
+
+
+async def test_mutant_whoever_came_first(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter = Window.enter
+    monkeypatch.setattr(Window, "enter", lambda self, source, weight, onward: enter(self, source, weight))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await who_has_begun_goes_on(scene)
 
 
 async def test_alone_a_part_is_taken_however_large_and_small_ones_share_the_window(scene: Scene) -> None:
@@ -269,3 +302,48 @@ async def test_a_narrow_window_is_kept_by_pauses(scene: Scene) -> None:
     await scene.come("one")
     scene.clock.now += min(0.01 * (PART / LEAST - 1), YIELD_S)
     await scene.come("one", "two")
+
+
+async def bodies_are_read_in_gaps(scene: Scene) -> None:
+    """A goal has just come through, another one is under way, and three requests of sensors are at the door."""
+    scene.send("goal", "broadcast", places={3: 7})
+    scene.send("card", "broadcast", places={4: 7})
+    await scene.come("goal", "card")
+    scene.read(3, broadcast=7)
+    for name in ("one", "two", "three"):
+        scene.approach(name)
+    # The first has not waited for anybody yet, so it needs not wait for the card either.
+    await scene.come("goal", "card", "one")
+    scene.clock.now += YIELD_S / 2
+    await scene.come("goal", "card", "one")
+    scene.read(4, broadcast=7)
+    await scene.come("goal", "card", "one", "two")
+    scene.clock.now += GAP_S
+    await scene.come("goal", "card", "one", "two", "three")
+    await scene.window.approach("broadcast")
+
+
+async def test_bodies_of_sensors_are_read_one_after_another_in_the_gaps_of_broadcast(scene: Scene) -> None:
+    await bodies_are_read_in_gaps(scene)
+
+
+async def test_mutant_bodies_are_read_as_they_come(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "_approach_s", lambda _: 0)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await bodies_are_read_in_gaps(scene)
+
+
+async def test_without_broadcast_nobody_waits_at_the_door(scene: Scene) -> None:
+    await asyncio.wait_for(asyncio.gather(*(scene.window.approach("sensors") for _ in range(1000))), 5)
+
+
+async def test_who_is_at_the_door_for_too_long_is_told_and_the_others_go_on(scene: Scene) -> None:
+    scene.send("goal", "broadcast", places={3: 7})
+    scene.send("card", "broadcast", places={4: 7})
+    await scene.come("goal", "card")
+    scene.read(3, broadcast=7)
+    await scene.window.approach("sensors")
+    with pytest.raises(TimeoutError):
+        await scene.window.approach("sensors", within_s=0.01)
+    scene.clock.now += YIELD_S
+    await asyncio.wait_for(scene.window.approach("sensors"), 5)
