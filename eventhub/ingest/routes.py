@@ -6,6 +6,7 @@ Hands accepted items, grouped by match and in the order in which they came, to t
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -118,9 +119,13 @@ class IngestRoutes:
         return len(self._node.registry) != before
 
     async def _take(self, source: str, items: Items, provider: Provider | None, key: Key) -> Response:
-        taken: list[Taken] = []
-        for part in parts(items, PART) if source == "sensors" else [items]:
-            taken.append(await self._take_part(source, part, provider, first=not taken))
+        first, *others = [*parts(items, PART if source == "sensors" else inf)] or [items]
+        taken = [await self._take_part(source, first, provider, within_s=TURN_S)]
+        clock = asyncio.get_running_loop().time
+        until = clock() + TURN_S
+        for part in others:
+            # A request that has begun goes on: to send it again would cost more. A long one does not keep others out.
+            taken.append(await self._take_part(source, part, provider, onward=clock() < until))
         accepted = [one for part in taken for one in part.accepted]
         rejected = [one for part in taken for one in part.rejected]
         now = self._node.now()
@@ -137,12 +142,9 @@ class IngestRoutes:
         }
         return web.reply(answer, 202 if accepted else 422)
 
-    async def _take_part(self, source: str, items: Items, provider: Provider | None, *, first: bool) -> Taken:
+    async def _take_part(self, source: str, items: Items, provider: Provider | None, **wait: Any) -> Taken:
         window = self._node.window
-        weight = sum(map(_weight, items))
-        # A request that has begun goes on: to send it again would cost the path more.
-        within_s = TURN_S if first else None
-        part = await self._turn(source, window.enter(source, weight, onward=not first, within_s=within_s))
+        part = await self._turn(source, window.enter(source, sum(map(_weight, items)), **wait))
         with window.follow(part) as places:
             accepted, rejected, fresh = await self._accept(source, items, provider)
             carried = await self._carry(source, [one for _, one in accepted])
@@ -201,7 +203,7 @@ class IngestRoutes:
         return await self._node.carriers[source].append(topics.SOURCE_TOPIC[source], by_match)
 
 
-def parts(items: Items, most: int) -> Iterator[Items]:
+def parts(items: Items, most: float) -> Iterator[Items]:
     """Items in parts of a weight of `most`, each of one item at least."""
     part: list[tuple[int, bytes]] = []
     weight = 0

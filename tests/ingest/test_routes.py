@@ -379,6 +379,32 @@ async def test_mutant_sensors_wait_for_as_long_as_it_takes(scene: Scene, monkeyp
         await sensors_are_told_to_come_again(scene)
 
 
+@pytest.mark.parametrize("turn_s", [0.2, 10])
+async def test_a_request_that_has_begun_goes_on_first_but_not_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, turn_s: float
+) -> None:
+    onward, enter = [], ingest.Window.enter
+
+    async def noted(self: ingest.Window, *of: Any, **how: Any) -> Any:
+        onward.append(how.get("onward", False))
+        await asyncio.sleep(0.15)
+        return await enter(self, *of, **how)
+
+    monkeypatch.setattr(ROUTES, "TURN_S", turn_s)
+    monkeypatch.setattr(ROUTES, "PART", 1)
+    monkeypatch.setattr(ingest.Window, "enter", noted)
+    body = b"\n".join(fix(f"o{n}") for n in range(4))
+    answer = await scene.post("/v1/ingest/sensors", body, "sensors", **{"Content-Type": "application/x-ndjson"})
+    assert answer.json()["accepted"] == 4
+    assert onward[:2] == [False, True] and onward[-1] == (turn_s == 10)
+
+
+@pytest.mark.parametrize("source", ["sensors", "broadcast"])
+async def test_nothing_at_all_is_answered_too(scene: Scene, source: str) -> None:
+    answer = await scene.post(f"/v1/ingest/{source}", b"[]", source)
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (422, 0, [])
+
+
 async def test_a_request_that_is_taken_in_parts_is_answered_and_counted_as_one(scene: Scene) -> None:
     items = [fix(f"p{n}") if n not in (3, 48) else b"{" for n in range(50)]
     assert len(list(parts(list(enumerate(items)), PART))) > 1, "the scene is about more than one part"
