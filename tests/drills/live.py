@@ -82,7 +82,7 @@ def no_limits() -> None:
 
 def sensors_do_not_wait() -> None:
     """What sensors send goes onto the path at once, however much of it is there."""
-    window.Window._wait_s = lambda *_: 0  # type: ignore[method-assign]
+    window.Window._wait_s = window.Window._approach_s = lambda *_: 0  # type: ignore[assignment, method-assign]
 
 
 def nothing_is_silent() -> None:

@@ -1,7 +1,6 @@
 """The consumer groups' committed offsets, set at will: they are hints, so nothing may change."""
 
 import asyncio
-import random
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,12 +17,15 @@ GROUPS = {
 }
 
 
-async def scramble(cluster: Kafka, partitions: int, rng: random.Random) -> str:
-    """Set the committed offsets of every group to 0, to the end, or delete the groups; returns which.
+WAYS = ("zero", "end", "deleted")
+"""To 0, to the end, or the groups are deleted."""
+
+
+async def scramble(cluster: Kafka, partitions: int, how: str) -> None:
+    """Set the committed offsets of every group as one of `WAYS` says.
 
     Waits until the groups are empty: Kafka refuses it before.
     """
-    how = rng.choice(("zero", "end", "deleted"))
     async with asyncio.timeout(60):
         while True:
             try:
@@ -35,7 +37,7 @@ async def scramble(cluster: Kafka, partitions: int, rng: random.Random) -> str:
             except (KafkaError, TimeoutError):
                 await asyncio.sleep(0.2)
             else:
-                return how
+                return
 
 
 async def _delete(cluster: Kafka) -> None:

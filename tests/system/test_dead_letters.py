@@ -1,7 +1,6 @@
 """Three hundred records of which thirty are dead, a node that is killed amid them, and what operators then do."""
 
 import json
-import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -117,7 +116,7 @@ async def test_thirty_dead_of_three_hundred_are_listed_once_and_mended(
         late = [raw(MATCH, f"late{n}", source="social", **old) for n in range(WANTED["too_late"])]
         await put(writer, topics.SOCIAL, here, late)
         await put(writer, topics.BROADCAST, there, later[5:])
-        await scramble(platform.cluster, platform.partitions, random.Random(5))
+        await scramble(platform.cluster, platform.partitions, "deleted")
         node.start()
         await node.ready()
         await source.post(MATCH, records[POSTED // 2 :])
