@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -23,6 +24,7 @@ from eventhub.errors import UnavailableError
 
 FIRST_PORT, PORTS = 20_000, 12_000
 """Ports are chosen below those that systems hand out to outgoing connections: so they stay free between starts."""
+FREE_WAIT_S = 5.0
 
 
 class Process(NamedTuple):
@@ -147,10 +149,16 @@ def is_free(port: int) -> bool:
 
 
 def ports(remembered: dict[str, int], names: Sequence[str]) -> dict[str, int]:
-    """A free loopback port for each name: the remembered one where it is still free."""
+    """A free loopback port for each name: the remembered one where it is still free. Blocks for some seconds at most.
+
+    A process that was killed holds its ports until its last thread is gone, a moment after it counts as ended; and
+    nodes that live on know no other address.
+    """
     chosen: dict[str, int] = {}
     for name in names:
         port = remembered.get(name, 0)
+        if port:
+            wait_for(partial(is_free, port), FREE_WAIT_S)
         while not port or port in chosen.values() or not is_free(port):
             port = FIRST_PORT + secrets.randbelow(PORTS)
         chosen[name] = port
