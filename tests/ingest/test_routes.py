@@ -373,7 +373,7 @@ async def test_a_body_that_waits_too_long_to_be_read_is_not_read(scene: Scene, m
 
 
 async def test_mutant_sensors_wait_for_as_long_as_it_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ROUTES, "TURN_S", None)
+    monkeypatch.setattr(ROUTES, "TURN_S", 3600)
     monkeypatch.setattr(window, "SILENT_S", 0.05)
     with pytest.raises(AssertionError, match="it waited on"):
         await sensors_are_told_to_come_again(scene)
