@@ -91,10 +91,9 @@ async def _serve(pipe: "Connection[Any, Any]") -> None:
     pipe.send("ready")
     while True:
         seconds, per_s = await asyncio.to_thread(pipe.recv)
-        before = came["frames"]
         found = await posts.flood(seconds, per_s)
         assert not viewer.ended.done(), "the subscriber of everything was sent away"
-        pipe.send(found._replace(came=came["frames"] - before))
+        pipe.send(found)
 
 
 class _Posts:
@@ -127,7 +126,7 @@ class _Posts:
             accepted=self._said[202] * BATCH,
             refused=(self._said.total() - self._said[202]) * BATCH,
             unsent=unsent * BATCH,
-            came=0,
+            came=self._came["frames"] - before,
             meanwhile=self._offered - before,
             said=dict(self._said),
             seconds=loop.time() - began,

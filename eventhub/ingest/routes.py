@@ -142,9 +142,17 @@ class IngestRoutes:
         }
         return web.reply(answer, 202 if accepted else 422)
 
-    async def _take_part(self, source: str, items: Items, provider: Provider | None, **wait: Any) -> Taken:
-        window = self._node.window
-        part = await self._turn(source, window.enter(source, sum(map(_weight, items)), **wait))
+    async def _take_part(
+        self,
+        source: str,
+        items: Items,
+        provider: Provider | None,
+        *,
+        onward: bool = False,
+        within_s: float | None = None,
+    ) -> Taken:
+        window, weight = self._node.window, sum(map(_weight, items))
+        part = await self._turn(source, window.enter(source, weight, onward=onward, within_s=within_s))
         with window.follow(part) as places:
             accepted, rejected, fresh = await self._accept(source, items, provider)
             carried = await self._carry(source, [one for _, one in accepted])

@@ -178,10 +178,10 @@ class Window:
             part.missing -= 1
             if part.missing:
                 continue
-            wanted = self._turn.locked() or self._onward.locked()
             if source == BROADCAST:
                 self._pace.broadcast_took(now - part.since, now, clean=part.clean)
             else:
+                wanted = self._turn.locked() or self._onward.locked()
                 self._pace.sensors_took(now - part.since, now, part.weight, wanted=wanted)
             self._leave(part)
 

@@ -63,8 +63,8 @@ class Flood:
 
     async def _send(self, sender: int) -> None:
         names = [f"s{sender}-{n}" for n in range(BATCH)]
-        frames = [self._event("tracking_frame", name, payload={"players": PLAYERS}) for name in names]
-        answer = await self._post("sensors", self._platform.sensors_key, b"\n".join(frames))
+        lines = [self._event("tracking_frame", name, payload={"players": PLAYERS}) for name in names]
+        answer = await self._post("sensors", self._platform.sensors_key, b"\n".join(lines))
         assert answer["accepted"] == BATCH and not answer["rejected"]
 
     async def _report(self) -> None:
