@@ -1,6 +1,7 @@
 """What is really there: the log and the raw topics read from Kafka, history read from Postgres."""
 
 from collections import Counter
+from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
@@ -86,5 +87,19 @@ async def count(dsn: str) -> int:
     """Rows of history."""
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         row = await (await connection.execute("select count(*) from events")).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+async def open_since_before(dsn: str, when: datetime) -> int:
+    """Transactions of this database that began before that moment and are still open."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        row = await (
+            await connection.execute(
+                "select count(*) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid() and xact_start < %s",
+                [when],
+            )
+        ).fetchone()
         assert row is not None
         return int(row[0])

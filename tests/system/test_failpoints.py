@@ -26,7 +26,8 @@ async def test_a_node_that_wakes_after_its_successor_has_begun_changes_nothing(p
     [
         ("no-rebuild", "enrichment.after_write", 1, "on the log twice|a raw offset went backwards"),
         ("no-fence", "pause", 2, "on the log twice|a raw offset went backwards"),
-        ("progress-first", "history.before_commit", 1, "accepted events are missing in history"),
+        # What is lost may also be an event that the platform made itself, which nobody was promised but the log.
+        ("progress-first", "history.before_commit", 1, "accepted events are missing in history|in history alone"),
     ],
 )
 async def test_it_finds_out_a_node_with(platform: Platform, name: str, point: str, nodes: int, told: str) -> None:

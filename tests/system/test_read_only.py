@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -125,12 +126,16 @@ async def taken(platform: Platform, node: NodeProcess) -> bool:
 
 
 async def settled(platform: Platform) -> int:
-    """How many rows there are, once what was under way is committed: the same at three looks in a row."""
+    """How many rows there are, once what was under way is committed, and ten looks in a row found the same."""
     seen: list[int] = []
+    refused_at = datetime.now(UTC)
 
     async def same() -> bool:
+        if await oracle.open_since_before(platform.dsn, refused_at):
+            seen.clear()
+            return False
         seen.append(await oracle.count(platform.dsn))
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
+        return len(seen) >= 10 and len(set(seen[-10:])) == 1
 
     await until(same, "history to pause")
     return seen[-1]
