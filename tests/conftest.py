@@ -1,5 +1,6 @@
 """What every test may ask for: real services, started once for the whole run, and settings that lead to them."""
 
+import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,21 @@ def _services(folder: Path) -> Iterator[Services]:
     own.leave()
 
 
+async def wipe(cluster: kafka.Kafka) -> None:
+    """Delete every topic. Groups and their offsets stay, which must not matter to anybody."""
+    admin = cluster.admin()
+    await admin.start()
+    try:
+        names = [t for t in await admin.list_topics() if not t.startswith("__")]
+        if names:
+            await admin.delete_topics(names)
+        async with asyncio.timeout(20):
+            while set(names) & set(await admin.list_topics()):
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+
+
 async def _declare(cluster: kafka.Kafka) -> kafka.Declared:
     return await kafka.declare(cluster, partitions=8, replication=1, min_insync_replicas=1)
 
@@ -63,6 +79,20 @@ async def cluster(services: Services) -> kafka.Kafka:
     reach = kafka.Kafka(services.addresses.kafka)
     await _declare(reach)
     return reach
+
+
+@pytest.fixture(scope="session")
+def common_services() -> Iterator[Services]:
+    """Services of all modules, one after another, that begin with no topics and break nothing."""
+    for folder in _folder():
+        yield from _services(folder)
+
+
+def services_for(request: pytest.FixtureRequest) -> Services:
+    """Those that are common, or the module's own where it is marked `own_services`."""
+    own = request.node.get_closest_marker("own_services")
+    services: Services = request.getfixturevalue("own_services" if own else "common_services")
+    return services
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +108,11 @@ def own_services(own_folder: Path) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def own_cluster(own_services: Services) -> kafka.Kafka:
-    """A Kafka of one test module alone, nothing declared."""
-    return kafka.Kafka(own_services.addresses.kafka)
+async def own_cluster(request: pytest.FixtureRequest) -> kafka.Kafka:
+    """A Kafka of one test module at a time, nothing declared."""
+    reach = kafka.Kafka(services_for(request).addresses.kafka)
+    await wipe(reach)
+    return reach
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.system.conftest import Platform
 PAIRS, PARKED_S = 7, 240
 HERD_PAGES = 500
 WEDGED_S = 60, 75
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.own_services]
 
 
 def test_simulation() -> None:

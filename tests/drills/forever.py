@@ -36,7 +36,7 @@ QUICK = {
 """A broker's settings: it forgets in seconds what it keeps for days."""
 RENEW_S, NEVER_S = "1", "86400"
 CANARY = "canary"
-PATIENCE_S, SHORT_S = 90, 25
+PATIENCE_S, SHORT_S = 90, 15
 """How long a scene waits for what must come; from its fault on less for a mutant, of which it never does."""
 
 

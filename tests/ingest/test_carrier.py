@@ -19,6 +19,8 @@ from eventhub.tasks import end
 from tests.conftest import join_on
 from tests.support.wait import until
 
+pytestmark = pytest.mark.own_services
+
 
 class Scene(NamedTuple):
     carrier: Carrier

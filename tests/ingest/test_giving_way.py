@@ -15,6 +15,8 @@ from eventhub.ingest.routes import parts
 from tests.ingest.scene import LIMITS, Scene, event, frozen, scene_with
 from tests.support.wait import until
 
+pytestmark = pytest.mark.own_services
+
 ROUTES = sys.modules[parts.__module__]
 """The module; the package has a function of its name."""
 CROWDED = LIMITS._replace(max_pending_bytes=700, ack_timeout_s=30)

@@ -12,6 +12,8 @@ from eventhub.ingest.carrier import Carried
 from eventhub.record import Outgoing
 from tests.ingest.scene import NOW, Scene, event, frozen
 
+pytestmark = pytest.mark.own_services
+
 
 async def accepted_only_when_durable(scene: Scene, services: Services) -> None:
     with frozen(services):

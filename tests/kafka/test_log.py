@@ -4,10 +4,14 @@ import asyncio
 import os
 import signal
 
+import pytest
+
 from eventhub import kafka
 from eventhub.embedded import Services
 from eventhub.tasks import end
 from tests.support.wait import until
+
+pytestmark = pytest.mark.own_services
 
 
 async def test_a_quiet_log_is_not_silent_and_a_frozen_broker_is(

@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.bugs import BUGS
 
-SEEDS, BUG_SEEDS = 2_500, 10_000
+SEEDS, BUG_SEEDS = 1_500, 10_000
 ROOT = Path(__file__).parents[2]
 
 

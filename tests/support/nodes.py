@@ -133,15 +133,16 @@ class NodeProcess:
 
 @asynccontextmanager
 async def running(*nodes: NodeProcess) -> AsyncIterator[None]:
-    """Nodes that are started, ready, and ended whatever happens; a failure tells what they said."""
+    """Nodes that are started, ready, and ended whatever happens; what they said stands in the output of a failure."""
     try:
         for node in nodes:
             node.start()
         await asyncio.gather(*(node.ready() for node in nodes))
         yield
-    except BaseException as error:
+    except BaseException:
+        # Not in a note of the error: its own words must stay short enough for a summary.
         for node in nodes:
-            error.add_note(f"{node.name} said at last:\n{node.tail()}")
+            print(f"{node.name} said at last:\n{node.tail()}")
         raise
     finally:
         for node in nodes:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from eventhub import auth, config, kafka, operations
 from eventhub.embedded import Services, join
+from tests.conftest import services_for, wipe
 from tests.support.brokers import Brokers, running
 from tests.support.clients import Client
 from tests.support.feed import RealMatch, Source, real_matches
@@ -73,7 +74,7 @@ async def platform_on(
 ) -> AsyncIterator[Platform]:
     """A platform on this Kafka and the PostgreSQL of these services, its topics made anew and a database of its own."""
     cluster = kafka.Kafka(bootstrap)
-    await _wipe(cluster)
+    await wipe(cluster)
     await kafka.declare(
         cluster, partitions=partitions, replication=replication, min_insync_replicas=min(2, replication)
     )
@@ -110,13 +111,20 @@ async def platform_on(
         sensors_key=await operations.write_key(writer, "sensors"),
     )
     await writer.close()
+    with suppress(psycopg.OperationalError):
+        # Where a test ended with its PostgreSQL down, that server goes as a whole.
+        async with await psycopg.AsyncConnection.connect(services.addresses.postgres, autocommit=True) as connection:
+            await connection.execute(f"drop database {name} with (force)".encode())
 
 
 @pytest.fixture
-async def platform(own_services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
-    """A platform with 8 partitions, or as `@pytest.mark.parametrize("partitions", [7])` says."""
-    partitions = getattr(request, "param", 8)
-    async with platform_on(own_services, own_services.addresses.kafka, tmp_path, partitions=partitions) as made:
+async def platform(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Platform]:
+    """A platform with 8 partitions, or as many as the parameter says.
+
+    Its services are those of all such modules; one that is marked `own_services` has its own.
+    """
+    partitions, services = getattr(request, "param", 8), services_for(request)
+    async with platform_on(services, services.addresses.kafka, tmp_path, partitions=partitions) as made:
         yield made
 
 
@@ -135,18 +143,3 @@ async def on_three(brokers: Brokers, own_folder: Path, tmp_path: Path) -> AsyncI
     async with platform_on(services, brokers.bootstrap, tmp_path, replication=3) as made:
         yield made._replace(environ={**made.environ, "EVENTHUB_INGEST__ACK_TIMEOUT_S": "5"})
     await asyncio.to_thread(services.leave)
-
-
-async def _wipe(cluster: kafka.Kafka) -> None:
-    """Groups' offsets stay, which must not matter; topics of another partition count go."""
-    admin = cluster.admin()
-    await admin.start()
-    try:
-        names = [t for t in await admin.list_topics() if not t.startswith("__")]
-        if names:
-            await admin.delete_topics(names)
-        async with asyncio.timeout(20):
-            while set(names) & set(await admin.list_topics()):
-                await asyncio.sleep(0.05)
-    finally:
-        await admin.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import psutil
+import pytest
 import websockets
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.applications import Starlette
@@ -25,6 +26,8 @@ from tests.conftest import join_on
 from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
 from tests.system.conftest import Platform
+
+pytestmark = pytest.mark.own_services
 
 PASSWORD = "correct horse battery"
 AT_MOST_S = 1.0

@@ -35,6 +35,8 @@ from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
 from tests.system.conftest import Platform
 
+pytestmark = pytest.mark.own_services
+
 STUCK_AFTER_S = 6.0
 MUTANTS = "tests.drills.mutants"
 

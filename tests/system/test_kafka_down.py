@@ -14,6 +14,8 @@ from tests.support.wait import until
 from tests.system.checks import check_sheet, exactly_once, final
 from tests.system.conftest import Platform
 
+pytestmark = pytest.mark.own_services
+
 FROZEN_S = 5
 
 

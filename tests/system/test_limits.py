@@ -22,6 +22,8 @@ from tests.support.nodes import NodeProcess, running
 from tests.support.wait import until
 from tests.system.conftest import Platform
 
+pytestmark = pytest.mark.own_services
+
 TOTAL = 3
 SMALL = Size(each=20, crowd=60, fans=4, window_s=2)
 

@@ -16,6 +16,8 @@ from tests.support.wait import until
 from tests.system.checks import check_sheet, exactly_once, final, provider_events
 from tests.system.conftest import Platform
 
+pytestmark = pytest.mark.own_services
+
 DOWN_S = 30
 
 
