@@ -148,7 +148,7 @@ def ensure(
         stop(here, STOP_STEPS)
     class_path = jars.ensure(home.cache, progress)
     for _ in range(2):
-        record = _start(home, class_path, remembered.ports, given_up)
+        record = _start(home, class_path, remembered.ports, say, given_up)
         if record.process and answers(record.ports["broker"]):
             return record
         if record.process and alive(record.process):
@@ -159,8 +159,14 @@ def ensure(
     raise UnavailableError(f"Kafka did not start: {last_words(home.log)}; its log is {home.log}")
 
 
-def _start(home: Home, class_path: Sequence[Path], remembered: dict[str, int], given_up: Callable[[], bool]) -> Record:
-    chosen = ports(remembered, ("broker", "controller"))
+def _start(
+    home: Home,
+    class_path: Sequence[Path],
+    remembered: dict[str, int],
+    say: Callable[[str], None],
+    given_up: Callable[[], bool],
+) -> Record:
+    chosen = ports(remembered, ("broker", "controller"), "Kafka", say)
     home.properties.write_text(PROPERTIES.format(**chosen, log=home.folder / "log"))
     # Ports first, process second: whoever finds the process later also knows where to ask it.
     Record(chosen).write(home.record)

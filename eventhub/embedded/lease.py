@@ -148,17 +148,17 @@ def is_free(port: int) -> bool:
     return True
 
 
-def ports(remembered: dict[str, int], names: Sequence[str]) -> dict[str, int]:
+def ports(remembered: dict[str, int], names: Sequence[str], service: str, say: Callable[[str], None]) -> dict[str, int]:
     """A free loopback port for each name: the remembered one where it is still free. Blocks for some seconds at most.
 
     A process that was killed holds its ports until its last thread is gone, a moment after it counts as ended; and
-    nodes that live on know no other address.
+    nodes that live on know no other address. Where another program keeps one, it is told which `service` moves.
     """
     chosen: dict[str, int] = {}
     for name in names:
         port = remembered.get(name, 0)
-        if port:
-            wait_for(partial(is_free, port), FREE_WAIT_S)
+        if port and not wait_for(partial(is_free, port), FREE_WAIT_S):
+            say(f"Port {port}, where {service} was, is taken: it moves, and nodes that run must be restarted.")
         while not port or port in chosen.values() or not is_free(port):
             port = FIRST_PORT + secrets.randbelow(PORTS)
         chosen[name] = port

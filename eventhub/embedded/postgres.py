@@ -113,7 +113,7 @@ def ensure(home: Home, *, say: Callable[[str], None], given_up: Callable[[], boo
     def ready() -> bool:
         # The children of a killed server hold its memory for a moment, and the next one ends at once: try again.
         if not started or not alive(started[-1].process):
-            started.append(_start(home, owner, remembered.ports))
+            started.append(_start(home, owner, remembered.ports, say))
         return alive(started[-1].process) and answers(home, started[-1].ports["server"])
 
     wait_for(lambda: given_up() or ready() or len(started) > TRIES, READY_WAIT_S, step_s=0.1)
@@ -124,8 +124,8 @@ def ensure(home: Home, *, say: Callable[[str], None], given_up: Callable[[], boo
     raise UnavailableError(f"PostgreSQL did not start: {last_words(home.log)}; its log is {home.log}")
 
 
-def _start(home: Home, owner: tuple[int, int] | None, remembered: dict[str, int]) -> Record:
-    chosen = ports(remembered, ("server",))
+def _start(home: Home, owner: tuple[int, int] | None, remembered: dict[str, int], say: Callable[[str], None]) -> Record:
+    chosen = ports(remembered, ("server",), "PostgreSQL", say)
     Record(chosen).write(home.record)
     options = [word for name, value in OPTIONS.items() for word in ("-c", f"{name}={value}")]
     command = [str(_programs() / "postgres"), "-D", str(home.data), *options, "-c", f"port={chosen['server']}"]

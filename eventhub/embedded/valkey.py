@@ -91,7 +91,7 @@ def ensure(home: Home, *, say: Callable[[str], None], given_up: Callable[[], boo
         say(f"Valkey (pid {here.pid}) has not answered for {ANSWER_WAIT_S:.0f} s; it is restarted.")
         stop(here, STOP_STEPS)
     for _ in range(TRIES):
-        record = _start(home, remembered.ports, given_up)
+        record = _start(home, remembered.ports, say, given_up)
         if record.process and answers(home, record.ports["server"]):
             return record
         if record.process and alive(record.process):
@@ -101,8 +101,8 @@ def ensure(home: Home, *, say: Callable[[str], None], given_up: Callable[[], boo
     raise UnavailableError(f"Valkey did not start: {last_words(home.log)}; its log is {home.log}")
 
 
-def _start(home: Home, remembered: dict[str, int], given_up: Callable[[], bool]) -> Record:
-    chosen = ports(remembered, ("server",))
+def _start(home: Home, remembered: dict[str, int], say: Callable[[str], None], given_up: Callable[[], bool]) -> Record:
+    chosen = ports(remembered, ("server",), "Valkey", say)
     # The password stays: nodes that run know it, and come back to a server that is started again.
     password = _password(home) or secrets.token_urlsafe(24)
     try:

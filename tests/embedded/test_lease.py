@@ -12,13 +12,17 @@ from eventhub.embedded.lease import is_free, ports
 
 def it_waits_for_its_port() -> None:
     """A process that was killed has not given its port back yet."""
-    port = ports({}, ["broker"])["broker"]
+    port = ports({}, ["broker"], "Kafka", print)["broker"]
     held = socket.create_server(("127.0.0.1", port))
     assert not is_free(port)
     given_back = threading.Timer(0.3, held.close)
     given_back.start()
+    said: list[str] = []
     try:
-        assert ports({"broker": port}, ["broker"]) == {"broker": port}, "nodes that live on know another port"
+        assert ports({"broker": port}, ["broker"], "Kafka", said.append) == {"broker": port}, (
+            "nodes that live on know another port"
+        )
+        assert not said
     finally:
         given_back.join()
 
@@ -35,8 +39,10 @@ def test_mutant_another_one_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_port_that_somebody_else_keeps_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "FREE_WAIT_S", 0.1)
-    port = ports({}, ["broker"])["broker"]
+    port = ports({}, ["broker"], "Kafka", print)["broker"]
     with socket.create_server(("127.0.0.1", port)):
         began = time.monotonic()
-        assert ports({"broker": port}, ["broker"]) != {"broker": port}
+        said: list[str] = []
+        assert ports({"broker": port}, ["broker"], "Kafka", said.append) != {"broker": port}
         assert time.monotonic() - began >= 0.1
+    assert said == [f"Port {port}, where Kafka was, is taken: it moves, and nodes that run must be restarted."]

@@ -163,7 +163,7 @@ class Brokers:
         self._format_arguments = list(format_arguments)
         self._class_path = ""
         names = [f"{kind}{i}" for i in range(count) for kind in ("client", "internal", "controller")]
-        self._ports = ports({}, [*names, "controller"])
+        self._ports = ports({}, [*names, "controller"], "Kafka", print)
         self.proxies = [Proxy(self._ports[f"client{i}"]) for i in range(count)] if proxied else []
 
     @property
