@@ -55,10 +55,10 @@ async def declare(
     `timeout_s`.
     """
     admin = kafka.admin()
+    make = _Maker(kafka, admin, partitions, replication, min_insync_replicas)
     try:
         async with asyncio.timeout(timeout_s):
             await _connect(admin, kafka)
-            make = _Maker(kafka, admin, partitions, replication, min_insync_replicas)
             while True:
                 try:
                     return await make.all()
@@ -66,7 +66,7 @@ async def declare(
                     # Another node is declaring at the same time and has fenced us; what it made we find now.
                     await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
     except TimeoutError as error:
-        raise UnavailableError(f"Kafka did not declare the topics within {timeout_s:g} s: is it up?") from error
+        raise UnavailableError(f"Kafka did not declare the topics within {timeout_s:g} s: {make.waits_for}") from error
     finally:
         await admin.close()
 
@@ -100,6 +100,7 @@ class _Maker:
         self._kafka, self._admin = kafka, admin
         self._partitions, self._replication, self._min_isr = partitions, replication, min_insync_replicas
         self._created: list[str] = []
+        self.waits_for = "is it up?"
 
     async def all(self) -> Declared:
         """What stands once nothing is missing any more, read under a fence.
@@ -108,6 +109,7 @@ class _Maker:
         """
         await self._check()
         await self._create(topics.CONTROL)
+        await self._led()
         writer = FencedWriter(self._kafka, "eventhub-incarnations", topics.CONTROL, 0)
         try:
             while True:
@@ -125,49 +127,60 @@ class _Maker:
         finally:
             writer.drop()
 
-    async def _described(self) -> dict[str, int]:
-        """Partitions of each topic that has a leader everywhere."""
-        return {
-            t["topic"]: len(t["partitions"])
-            for t in await self._admin.describe_topics()
-            if t["partitions"] and all(p["leader"] >= 0 for p in t["partitions"])
-        }
+    async def _there(self) -> dict[str, list[Any]]:
+        """Partitions of each topic that is there, as described, whoever leads them."""
+        return {t["topic"]: t["partitions"] for t in await self._admin.describe_topics() if t["partitions"]}
+
+    async def _led(self, *names: str) -> None:
+        """Wait until these topics are there, and all that are there have a leader everywhere."""
+        while True:
+            there = await self._there()
+            led = {name: all(p["leader"] >= 0 for p in parts) for name, parts in there.items() if name in topics.TOPICS}
+            if all(led.values()) and led.keys() >= set(names):
+                return
+            idle = ", ".join(sorted(name for name in led if not led[name]))
+            self.waits_for = f"partitions of {idle} have no leader: bring their brokers back" if idle else "is it up?"
+            await asyncio.sleep(0.02)
 
     async def _missing(self) -> list[str]:
-        there = await self._described()
-        return [name for name in topics.TOPICS if name not in there]
+        """Those that nobody has made. A topic without a leader is there: a new incarnation would have it read again."""
+        while True:
+            there = await self._there()
+            unseen = [name for name in topics.TOPICS if name not in there]
+            if not unseen:
+                return []
+            # The broker that told may be behind; the controller knows.
+            answer = await self._admin.create_topics([self._new(name) for name in unseen], validate_only=True)
+            if all(code != TOPIC_EXISTS for _, code, *_ in answer.topic_errors):
+                return unseen
+            await asyncio.sleep(0.02)
 
     async def _check(self) -> None:
-        there = await self._described()
+        there = await self._there()
         for topic in topics.TOPICS.values():
             wanted = self._partitions if topic.partitioned else 1
-            if there.get(topic.name, wanted) != wanted:
+            found = len(there.get(topic.name, ())) or wanted
+            if found != wanted:
                 raise ConfigError(
-                    f"topic {topic.name} has {there[topic.name]} partitions, kafka.partitions asks for {wanted};"
+                    f"topic {topic.name} has {found} partitions, kafka.partitions asks for {wanted};"
                     " the count is fixed at creation: set EVENTHUB_KAFKA__PARTITIONS to what the cluster has"
                 )
 
-    async def _create(self, name: str) -> None:
-        if name in await self._described():
-            return
+    def _new(self, name: str) -> Any:
         topic = topics.TOPICS[name]
-        answer = await self._admin.create_topics(
-            [
-                NewTopic(
-                    name,
-                    self._partitions if topic.partitioned else 1,
-                    self._replication,
-                    topic_configs=topics.configs(topic, min_insync_replicas=self._min_isr),
-                )
-            ]
-        )
+        configs = topics.configs(topic, min_insync_replicas=self._min_isr)
+        return NewTopic(name, self._partitions if topic.partitioned else 1, self._replication, topic_configs=configs)
+
+    async def _create(self, name: str) -> None:
+        if name in await self._there():
+            return
+        answer = await self._admin.create_topics([self._new(name)])
         for _, code, *message in answer.topic_errors:
             if code not in (0, TOPIC_EXISTS):
                 raise ConfigError(f"Kafka refused to make topic {name}: error {code} {message}")
             if code == 0:
                 self._created.append(name)
-        while name not in await self._described():
-            await asyncio.sleep(0.02)
+        await self._led(name)
 
     async def _noted(self, end: int | None) -> dict[str, bytes]:
         """Incarnations and ids by their keys."""

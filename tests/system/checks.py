@@ -53,6 +53,17 @@ def check_sheet(sheet: dict[str, Any], name: str) -> None:
     assert (score, cards) == (SCORES[name], CARDS[name])
 
 
+def unlike(got: list[bytes], wanted: list[bytes]) -> str:
+    """How these differ, in one line, or nothing: thousands of events in a failure would hide everything else."""
+    if got == wanted:
+        return ""
+    same = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted)))
+    there, instead = (one[same].decode()[:300] if same < len(one) else "nothing" for one in (got, wanted))
+    return (
+        f"{len(got)} events instead of {len(wanted)}; the first {same} are the same, then {there} instead of {instead}"
+    )
+
+
 async def no_backlog(platform: Platform) -> bool:
     return await oracle.backlog(platform.cluster, platform.partitions) == 0
 
@@ -98,6 +109,11 @@ async def everything(platform: Platform, *clients: Client) -> dict[str, list[byt
             error.add_note(f"client {number} connected {one.connections} times, with errors {one.errors}, has {told}")
         raise
     return found
+
+
+def changed(now: dict[str, list[bytes]], before: dict[str, list[bytes]]) -> list[str]:
+    """Of each match whose events are not what they were, how they differ."""
+    return [f"{m}: {unlike(now.get(m, []), before.get(m, []))}" for m in now | before if now.get(m) != before.get(m)]
 
 
 class Account(Protocol):

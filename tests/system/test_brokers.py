@@ -1,10 +1,18 @@
 """Three brokers, of which two must have a record: one dies and nothing stops, two die and no promise is broken."""
 
 import asyncio
+import re
+from contextlib import suppress
 
 import httpx2
 import pytest
+from aiokafka.errors import KafkaError
 
+from eventhub import kafka, topics
+from eventhub.errors import UnavailableError
+from eventhub.kafka.declare import _Maker
+from eventhub.kafka.describe import connected
+from tests.conftest import wipe
 from tests.drills import brokers as drill
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
@@ -89,3 +97,50 @@ async def test_it_finds_out_a_node_that_asks_one_replica_alone(
 ) -> None:
     with pytest.raises(AssertionError, match="accepted events are missing in the log"):
         await drill.unseen(on_three, brokers, matches[0], program=mutated("acks-of-one"))
+
+
+async def nobody_leads(brokers: Brokers) -> None:
+    """Topics that a dead broker alone has are there, and are waited for: made anew, they would be read once more."""
+    cluster = kafka.Kafka(brokers.bootstrap)
+    await wipe(cluster)
+    before = await declare(cluster)
+    async with drill.mended(brokers), connected(cluster) as admin:
+        (control,) = await admin.describe_topics([topics.CONTROL])
+        dead = (control["partitions"][0]["leader"] + 1) % brokers.count
+        await brokers.kill(dead)
+
+        async def leaderless() -> bool:
+            with suppress(KafkaError):  # the dead one may be asked
+                (raw,) = await admin.describe_topics([topics.BROADCAST])
+                return any(p["leader"] < 0 for p in raw["partitions"])
+            return False
+
+        await until(leaderless, "partitions without a leader")
+        with pytest.raises(UnavailableError) as refused:
+            await declare(cluster, timeout_s=3)
+    assert await declare(cluster) == before._replace(created=[]), "topics that were there were made anew"
+    assert re.search("partitions of .*broadcast-events.* have no leader", str(refused.value))
+
+
+async def declare(cluster: kafka.Kafka, timeout_s: float = 30) -> kafka.Declared:
+    return await kafka.declare(cluster, partitions=8, replication=1, min_insync_replicas=1, timeout_s=timeout_s)
+
+
+@pytest.mark.timeout(240)
+async def test_topics_without_a_leader_are_not_made_anew(brokers: Brokers) -> None:
+    await nobody_leads(brokers)
+
+
+@pytest.mark.timeout(240)
+async def test_mutant_what_has_no_leader_is_missing(brokers: Brokers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def not_led(self: _Maker) -> list[str]:
+        led = {name for name, parts in (await self._there()).items() if all(p["leader"] >= 0 for p in parts)}
+        return [name for name in topics.TOPICS if name not in led]
+
+    async def at_once(self: _Maker, *names: str) -> None:
+        return None
+
+    monkeypatch.setattr(_Maker, "_missing", not_led)
+    monkeypatch.setattr(_Maker, "_led", at_once)
+    with pytest.raises(AssertionError, match="were made anew"):
+        await nobody_leads(brokers)

@@ -9,7 +9,7 @@ from tests.support.clients import Client
 from tests.support.feed import RealMatch
 from tests.support.nodes import running
 from tests.support.wait import until
-from tests.system.checks import check_sheet, everything, final, no_backlog, provider_events, stored
+from tests.system.checks import changed, check_sheet, everything, final, no_backlog, provider_events, stored, unlike
 from tests.system.conftest import Platform
 
 
@@ -56,11 +56,11 @@ async def test_one_match_reaches_everyone_exactly_once(platform: Platform, match
         everyone = [*early, *late, *halves, *states]
         await until(lambda: all(got(c)[-1:] == history[-1:] for c in everyone), "everyone to have the last event")
         for whole in (*early, *late):
-            assert got(whole) == history
+            assert not unlike(got(whole), history)
         for part in (*halves, *states):
-            assert got(part) == history[-len(got(part)) :]
+            assert not unlike(got(part), history[-len(got(part)) :])
             assert 0 < len(got(part)) < 1426
-        assert not any(c.errors or c.resets for c in everyone)
+        assert not [(c.connections, c.errors, c.resets) for c in everyone if c.errors or c.resets]
         await source.close()
 
 
@@ -82,14 +82,14 @@ async def test_all_six_play_at_once_without_mixing_and_a_match_sent_again_change
         for _ in range(2):
             await source.play(again.name, again)
         await until(lambda: no_backlog(platform), "the repeats to be decided")
-        assert await everything(platform, client) == before
+        assert not changed(await everything(platform, client), before)
 
         await node.end()
         node.start()
         await node.ready()
         await source.play(again.name, again)
         await until(lambda: no_backlog(platform), "the repeat after the restart to be decided")
-        assert await everything(platform, client) == before
+        assert not changed(await everything(platform, client), before)
         check_sheet(await final(platform, node, again.name), again.name)
         log = await oracle.read_log(platform.cluster, platform.partitions)
         assert set(log.ids.values()) == {1}

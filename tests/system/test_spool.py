@@ -10,6 +10,7 @@ from tests.support.feed import RealMatch
 from tests.support.nodes import NodeProcess, running
 from tests.system.conftest import Platform
 
+pytestmark = pytest.mark.own_services
 FOUND_OUT = (AssertionError, pytest.fail.Exception)
 PER_S = 400
 
