@@ -9,7 +9,7 @@ from aiokafka.client import AIOKafkaClient
 from eventhub import topics
 from eventhub.errors import ConfigError, UnavailableError
 from eventhub.kafka import Declared, Kafka, Lives, Offsets, begin_anew, declare
-from eventhub.kafka.declare import PREFIX
+from eventhub.kafka.declare import PREFIX, _Maker
 from eventhub.record import Lost
 from tests.support.weaken import make
 
@@ -55,6 +55,38 @@ async def test_a_topic_that_somebody_else_made_anew_gets_another_incarnation(own
     fresh = {name for name, life in after.incarnations.items() if life != before.incarnations[name]}
     assert fresh == {topics.BROADCAST}
     assert await declared(own_cluster) == after
+
+
+async def a_broker_is_behind(cluster: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker that tells of topics does not know the newest of them yet."""
+    before = await declared(cluster)
+    there, turns = _Maker._there, 0
+
+    async def behind(self: _Maker) -> dict[str, list[Any]]:
+        nonlocal turns
+        turns += 1
+        return {name: parts for name, parts in (await there(self)).items() if turns > 6 or name != topics.LOG}
+
+    monkeypatch.setattr(_Maker, "_there", behind)
+    after = await declared(cluster)
+    assert turns > 6
+    assert after == before._replace(created=[]), "a topic that was there was made anew"
+
+
+async def test_a_topic_that_one_broker_does_not_know_yet_is_not_made_anew(
+    own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_broker_is_behind(own_cluster, monkeypatch)
+
+
+async def test_mutant_the_controller_is_not_asked(own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unseen(self: _Maker) -> list[str]:
+        there = await self._there()
+        return [name for name in topics.TOPICS if name not in there]
+
+    monkeypatch.setattr(_Maker, "_missing", unseen)
+    with pytest.raises(AssertionError, match="was made anew"):
+        await a_broker_is_behind(own_cluster, monkeypatch)
 
 
 async def test_nodes_that_begin_a_topic_anew_at_once_give_it_one_incarnation(own_cluster: Kafka) -> None:
