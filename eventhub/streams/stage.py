@@ -111,7 +111,6 @@ class Stage:
                 self._joining_since = started
             try:
                 self._app = self._build()
-                await self._app.start()
                 await self._over(self._app)
                 log.error("stage ended", family=self.family.name, crashed=repr(self._app.crash_reason))
             except asyncio.CancelledError:
@@ -127,15 +126,17 @@ class Stage:
             delay_s = min(delay_s * 2, BACKOFF_S[1])
 
     async def _over(self, app: Any) -> None:
-        """Return once the App has stopped, or cannot prove an assignment that nothing changes any more.
+        """Start the App and return once it has stopped, or cannot prove an assignment that nothing changes any more.
 
         A member that its coordinator forgot learns of it by its heartbeats; seen once after two of three brokers were
-        killed, it did not, and would have waited for ever.
+        killed, it did not, and would have waited for ever. So would one whose joining failed while Kafka was away.
+        Raises what ended the App, or its group.
         """
-        stopped = asyncio.create_task(app.wait_until_stopped())
+        life = asyncio.create_task(_live(app))
         try:
-            while not stopped.done():
-                await asyncio.wait({stopped}, timeout=1)
+            while not life.done():
+                await asyncio.wait({life}, timeout=1)
+                await app.consumer.heed()
                 since = [o.proving_since for o in self._owners.values() if o.proving_since is not None]
                 unproven_s = asyncio.get_running_loop().time() - min(since) if since else 0.0
                 if unproven_s > UNPROVEN_S + self._session_timeout_s and not self._kafka_is_away:
@@ -144,8 +145,9 @@ class Stage:
                     )
                     log.error("no proof is accepted", family=self.family.name, for_s=round(unproven_s), hint=hint)
                     return
+            life.result()
         finally:
-            await end(stopped)
+            await end(life)
 
     async def close(self) -> None:
         """Stop the owners, then the App (which leaves its group); bounded in time."""
@@ -231,6 +233,11 @@ class Stage:
         for p, owner in self._owners.items():
             owner.assign(membership if p in whole else None)
         log.info("assigned", family=self.family.name, generation=generation, partitions=sorted(whole))
+
+
+async def _live(app: Any) -> None:
+    await app.start()
+    await app.wait_until_stopped()
 
 
 class _Group:

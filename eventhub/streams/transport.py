@@ -10,9 +10,11 @@ tests/streams/test_contract.py holds them.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import faust
+import structlog
 from aiokafka.consumer.group_coordinator import OffsetCommitRequest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
@@ -22,6 +24,9 @@ from faust.types.tuples import TP, ConsumerMessage
 
 BATCH_MAX = 500
 FETCH_MAX_WAIT_MS = 25
+HEED_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 OnAssignment = Callable[[int, set[tuple[str, int]]], Awaitable[None]]
 OnDropped = Callable[[set[int]], None]
@@ -72,6 +77,11 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
 
     @property
+    def in_group(self) -> bool:
+        """Whether there is a coordination that may fail."""
+        return self._consumer is not None and self._consumer._coordinator is not None
+
+    @property
     def membership(self) -> tuple[int, str]:
         """Generation and member id of this consumer in its group now."""
         coordinator = self._ensure_consumer()._coordinator
@@ -102,6 +112,19 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         except KafkaError:
             return False
         return all(code == 0 for _, partitions in answer.topics for _, code in partitions)
+
+    async def heed(self) -> None:
+        """Take the error that stopped the coordination, so that it goes on. Raises it where it has ended for good.
+
+        aiokafka keeps an error that it does not retry for the next fetch, and does nothing for the group until then.
+        """
+        coordinator = self._ensure_consumer()._coordinator
+        try:
+            coordinator.check_errors()
+        except KafkaError as error:
+            if coordinator._coordination_task.done():
+                raise
+            log.warning("joining the group failed", group=coordinator.group_id, error=repr(error), hint="tried again")
 
     async def ask_again(self) -> None:
         """Ask Kafka anew which partitions there are; a leader that had not known all of them calls a rebalance then."""
@@ -143,6 +166,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         assigned = self.assignment()
         self.pause_partitions(assigned)
         await self.app.on_assignment(self.app.consumer_generation_id, {(tp.topic, tp.partition) for tp in assigned})
+
+    async def heed(self) -> None:
+        """Let the group go on after an error that nobody fetched. Raises KafkaError where that ended it for good."""
+        if self._thread is not None and self._thread.in_group:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEED_S):
+                    await self.thread.in_thread(self.thread.heed())
 
     def ask_again(self) -> None:
         """Have Kafka asked which partitions there are; waits for nothing."""

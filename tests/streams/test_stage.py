@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import UnknownError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from eventhub import record, topics
@@ -258,3 +259,40 @@ async def test_a_member_whose_proofs_are_refused_for_ever_joins_anew(
     assert refused > PARTITIONS
     await bench.send(48)
     await until(bench.all_on_the_log, "the new App to work", 30)
+
+
+@pytest.mark.parametrize("error", [UnknownError("for a moment"), RuntimeError("for good")], ids=["retried", "fatal"])
+async def test_an_error_while_it_joins_keeps_no_family_from_its_group(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await an_error_while_it_joins(bench, monkeypatch, error)
+
+
+async def test_mutant_nobody_heeds_what_stopped_the_coordination(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unheard(self: Any) -> None:
+        return None
+
+    monkeypatch.setattr(transport._Thread, "heed", unheard)
+    with pytest.raises(pytest.fail.Exception, match="the group to be joined after all"):
+        await an_error_while_it_joins(bench, monkeypatch, UnknownError("for a moment"), timeout_s=8)
+
+
+async def an_error_while_it_joins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, timeout_s: float = 60
+) -> None:
+    """The first question after the group's coordinator fails as aiokafka does not retry it."""
+    lookup, failed = AIOKafkaClient.coordinator_lookup, 0
+
+    async def fails_once(self: Any, *asked: Any) -> Any:
+        nonlocal failed
+        if asked[0] == CoordinationType.GROUP and not failed:
+            failed += 1
+            raise error
+        return await lookup(self, *asked)
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", fails_once)
+    bench.start("one")
+    await until(bench.shared, "the group to be joined after all", timeout_s)
+    assert failed == 1
+    await bench.send(48)
+    await until(bench.all_on_the_log, "the family to work", 30)
