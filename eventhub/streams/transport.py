@@ -10,7 +10,6 @@ tests/streams/test_contract.py holds them.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import faust
@@ -169,10 +168,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def heed(self) -> None:
         """Let the group go on after an error that nobody fetched. Raises KafkaError where that ended it for good."""
-        if self._thread is not None and self._thread.in_group:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HEED_S):
-                    await self.thread.in_thread(self.thread.heed())
+        if self._thread is None or not self._thread.in_group:
+            return
+        asked = self.thread.in_thread(self.thread.heed())
+        # Waited for, not awaited: a thread that ends cancels what it was asked, and not whoever asked.
+        await asyncio.wait({asked}, timeout=HEED_S)
+        if not asked.done():
+            asked.cancel()
+        elif not asked.cancelled():
+            asked.result()
 
     def ask_again(self) -> None:
         """Have Kafka asked which partitions there are; waits for nothing."""

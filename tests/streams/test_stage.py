@@ -45,6 +45,10 @@ class Bench:
             for i in range(MATCHES)
         }
 
+    def ended(self) -> bool:
+        """Whether a stage is no more."""
+        return any(task.done() for task in self._tasks)
+
     def start(self, name: str) -> Stage:
         async def catch_up() -> None:
             return
@@ -275,6 +279,25 @@ async def test_mutant_nobody_heeds_what_stopped_the_coordination(bench: Bench, m
     monkeypatch.setattr(transport._Thread, "heed", unheard)
     with pytest.raises(pytest.fail.Exception, match="the group to be joined after all"):
         await an_error_while_it_joins(bench, monkeypatch, UnknownError("for a moment"), timeout_s=8)
+
+
+async def test_a_thread_that_ends_while_it_is_asked_ends_no_stage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heed, asked = transport._Thread.heed, 0
+
+    async def ends(self: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise asyncio.CancelledError
+        await heed(self)
+
+    monkeypatch.setattr(transport._Thread, "heed", ends)
+    bench.start("one")
+    await until(lambda: asked > 3 or bench.ended(), "the stage to ask again")
+    assert not bench.ended()
+    await until(bench.shared, "the partitions to be assigned")
 
 
 async def an_error_while_it_joins(
