@@ -1,6 +1,5 @@
 """What every test may ask for: real services, started once for the whole run, and settings that lead to them."""
 
-import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ from eventhub import kafka
 from eventhub.config import Kafka, Postgres, Settings
 from eventhub.embedded import Services, join
 from eventhub.storage import Pool, migrate
+from tests.support.weaken import wipe
 
 
 def _silent(*_: object) -> None:
@@ -54,30 +54,18 @@ def _services(folder: Path) -> Iterator[Services]:
     own.leave()
 
 
-async def wipe(cluster: kafka.Kafka) -> None:
-    """Delete every topic. Groups and their offsets stay, which must not matter to anybody."""
-    admin = cluster.admin()
-    await admin.start()
-    try:
-        names = [t for t in await admin.list_topics() if not t.startswith("__")]
-        if names:
-            await admin.delete_topics(names)
-        async with asyncio.timeout(20):
-            while set(names) & set(await admin.list_topics()):
-                await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
-
-
-async def _declare(cluster: kafka.Kafka) -> kafka.Declared:
-    return await kafka.declare(cluster, partitions=8, replication=1, min_insync_replicas=1)
+async def declare(cluster: kafka.Kafka, *, partitions: int = 8, timeout_s: float = 30) -> kafka.Declared:
+    """The topics, each with one copy."""
+    return await kafka.declare(
+        cluster, partitions=partitions, replication=1, min_insync_replicas=1, timeout_s=timeout_s
+    )
 
 
 @pytest.fixture(scope="session")
 async def cluster(services: Services) -> kafka.Kafka:
     """The run's Kafka with its topics declared, 8 partitions; shared, so a test reads only what it wrote."""
     reach = kafka.Kafka(services.addresses.kafka)
-    await _declare(reach)
+    await declare(reach)
     return reach
 
 
@@ -118,7 +106,7 @@ async def own_cluster(request: pytest.FixtureRequest) -> kafka.Kafka:
 @pytest.fixture
 async def own_declared(own_cluster: kafka.Kafka) -> kafka.Declared:
     """The module's Kafka with its topics declared, 8 partitions."""
-    return await _declare(own_cluster)
+    return await declare(own_cluster)
 
 
 @pytest.fixture

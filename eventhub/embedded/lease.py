@@ -158,7 +158,7 @@ def ports(remembered: dict[str, int], names: Sequence[str], service: str, say: C
     for name in names:
         port = remembered.get(name, 0)
         if port and not wait_for(partial(is_free, port), FREE_WAIT_S):
-            say(f"Port {port}, where {service} was, is taken: it moves, and nodes that run must be restarted.")
+            say(f"Port {port}, where {service} was, is taken: {service} moves, and nodes that run must be restarted.")
         while not port or port in chosen.values() or not is_free(port):
             port = FIRST_PORT + secrets.randbelow(PORTS)
         chosen[name] = port

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
 from eventhub import topics
 from eventhub.errors import ConfigError, UnavailableError
@@ -66,7 +66,9 @@ async def declare(
                     # Another node is declaring at the same time and has fenced us; what it made we find now.
                     await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
     except TimeoutError as error:
-        raise UnavailableError(f"Kafka did not declare the topics within {timeout_s:g} s: {make.waits_for}") from error
+        idle = ", ".join(make.leaderless)
+        advice = f"partitions of {idle} have no leader: bring their brokers back" if idle else "is it up?"
+        raise UnavailableError(f"Kafka did not declare the topics within {timeout_s:g} s: {advice}") from error
     finally:
         await admin.close()
 
@@ -100,7 +102,8 @@ class _Maker:
         self._kafka, self._admin = kafka, admin
         self._partitions, self._replication, self._min_isr = partitions, replication, min_insync_replicas
         self._created: list[str] = []
-        self.waits_for = "is it up?"
+        self.leaderless: list[str] = []
+        """The topics that are waited for, for nobody leads one of their partitions."""
 
     async def all(self) -> Declared:
         """What stands once nothing is missing any more, read under a fence.
@@ -109,7 +112,6 @@ class _Maker:
         """
         await self._check()
         await self._create(topics.CONTROL)
-        await self._led()
         writer = FencedWriter(self._kafka, "eventhub-incarnations", topics.CONTROL, 0)
         try:
             while True:
@@ -131,15 +133,13 @@ class _Maker:
         """Partitions of each topic that is there, as described, whoever leads them."""
         return {t["topic"]: t["partitions"] for t in await self._admin.describe_topics() if t["partitions"]}
 
-    async def _led(self, *names: str) -> None:
-        """Wait until these topics are there, and all that are there have a leader everywhere."""
+    async def _led(self, name: str) -> None:
+        """Wait until this topic is there, and all of eventhub's that are there have a leader everywhere."""
         while True:
             there = await self._there()
-            led = {name: all(p["leader"] >= 0 for p in parts) for name, parts in there.items() if name in topics.TOPICS}
-            if all(led.values()) and led.keys() >= set(names):
+            self.leaderless = [n for n in topics.TOPICS if any(p["leader"] < 0 for p in there.get(n, ()))]
+            if name in there and not self.leaderless:
                 return
-            idle = ", ".join(sorted(name for name in led if not led[name]))
-            self.waits_for = f"partitions of {idle} have no leader: bring their brokers back" if idle else "is it up?"
             await asyncio.sleep(0.02)
 
     async def _missing(self) -> list[str]:
@@ -150,15 +150,15 @@ class _Maker:
             if not unseen:
                 return []
             # The broker that told may be behind; the controller knows.
-            answer = await self._admin.create_topics([self._new(name) for name in unseen], validate_only=True)
-            if all(code != TOPIC_EXISTS for _, code, *_ in answer.topic_errors):
+            codes = await self._ask(unseen, validate_only=True)
+            if TOPIC_EXISTS not in codes.values():
                 return unseen
             await asyncio.sleep(0.02)
 
     async def _check(self) -> None:
         there = await self._there()
         for topic in topics.TOPICS.values():
-            wanted = self._partitions if topic.partitioned else 1
+            wanted = self._count(topic)
             found = len(there.get(topic.name, ())) or wanted
             if found != wanted:
                 raise ConfigError(
@@ -166,20 +166,32 @@ class _Maker:
                     " the count is fixed at creation: set EVENTHUB_KAFKA__PARTITIONS to what the cluster has"
                 )
 
+    def _count(self, topic: topics.Topic) -> int:
+        return self._partitions if topic.partitioned else 1
+
     def _new(self, name: str) -> Any:
         topic = topics.TOPICS[name]
         configs = topics.configs(topic, min_insync_replicas=self._min_isr)
-        return NewTopic(name, self._partitions if topic.partitioned else 1, self._replication, topic_configs=configs)
+        return NewTopic(name, self._count(topic), self._replication, topic_configs=configs)
+
+    async def _ask(self, names: Sequence[str], *, validate_only: bool = False) -> dict[str, int]:
+        """Have the controller make these topics, or only say whether it would; 0 or TOPIC_EXISTS for each.
+
+        Raises ConfigError for what it refuses, and KafkaError for what it could not do now, which says nothing of a
+        topic.
+        """
+        answer = await self._admin.create_topics([self._new(name) for name in names], validate_only=validate_only)
+        for name, code, *message in answer.topic_errors:
+            if code not in (0, TOPIC_EXISTS):
+                if for_code(code).retriable:
+                    raise for_code(code)(name)
+                raise ConfigError(f"Kafka refused to make topic {name}: error {code} {message}")
+        return {name: code for name, code, *_ in answer.topic_errors}
 
     async def _create(self, name: str) -> None:
-        if name in await self._there():
-            return
-        answer = await self._admin.create_topics([self._new(name)])
-        for _, code, *message in answer.topic_errors:
-            if code not in (0, TOPIC_EXISTS):
-                raise ConfigError(f"Kafka refused to make topic {name}: error {code} {message}")
-            if code == 0:
-                self._created.append(name)
+        """Make a topic, unless it is there, and wait for its leaders."""
+        if name not in await self._there() and (await self._ask([name]))[name] == 0:
+            self._created.append(name)
         await self._led(name)
 
     async def _noted(self, end: int | None) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ from faust.types.tuples import TP, ConsumerMessage
 BATCH_MAX = 500
 FETCH_MAX_WAIT_MS = 25
 HEED_S = 1.0
+"""For so long a consumer's thread may take to say how its group is."""
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +124,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         except KafkaError as error:
             if coordinator._coordination_task.done():
                 raise
-            log.warning("joining the group failed", group=coordinator.group_id, error=repr(error), hint="tried again")
+            hint = "it is tried again; if it comes again and again, ask `eventhub doctor` what the brokers lack"
+            log.warning("group coordination failed", group=coordinator.group_id, error=repr(error), hint=hint)
 
     async def ask_again(self) -> None:
         """Ask Kafka anew which partitions there are; a leader that had not known all of them calls a rebalance then."""

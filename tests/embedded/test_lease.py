@@ -45,4 +45,4 @@ def test_a_port_that_somebody_else_keeps_is_given_up(monkeypatch: pytest.MonkeyP
         said: list[str] = []
         assert ports({"broker": port}, ["broker"], "Kafka", said.append) != {"broker": port}
         assert time.monotonic() - began >= 0.1
-    assert said == [f"Port {port}, where Kafka was, is taken: it moves, and nodes that run must be restarted."]
+    assert said == [f"Port {port}, where Kafka was, is taken: Kafka moves, and nodes that run must be restarted."]

@@ -21,9 +21,7 @@ from tests.cli.process import run
 from tests.support.brokers import Brokers, running
 from tests.support.weaken import alter, delete, make
 
-pytestmark = pytest.mark.own_services
-
-pytestmark = pytest.mark.timeout(300)  # the start of several brokers counts too
+pytestmark = [pytest.mark.own_services, pytest.mark.timeout(300)]  # the start of several brokers counts too
 PARTITIONS = 4
 PRODUCTION = Wanted(PARTITIONS, 3, 10.0, 21_600.0, production=True)
 DEVELOPMENT = PRODUCTION._replace(production=False)

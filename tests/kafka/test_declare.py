@@ -1,33 +1,21 @@
 """Topics are declared once, with one incarnation that every node agrees on."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import RequestTimedOutError
 
 from eventhub import topics
 from eventhub.errors import ConfigError, UnavailableError
-from eventhub.kafka import Declared, Kafka, Lives, Offsets, begin_anew, declare
+from eventhub.kafka import Kafka, Lives, Offsets, begin_anew
 from eventhub.kafka.declare import PREFIX, _Maker
 from eventhub.record import Lost
-from tests.support.weaken import make
-
-
-async def declared(cluster: Kafka, partitions: int = 8) -> Declared:
-    return await declare(cluster, partitions=partitions, replication=1, min_insync_replicas=1)
-
-
-async def delete(cluster: Kafka, names: list[str]) -> None:
-    admin = cluster.admin()
-    await admin.start()
-    try:
-        await admin.delete_topics(names)
-        async with asyncio.timeout(10):
-            while set(names) & set(await admin.list_topics()):
-                await asyncio.sleep(0.02)
-    finally:
-        await admin.close()
+from tests.conftest import declare as declared
+from tests.support.weaken import delete, make
 
 
 async def test_nodes_that_declare_at_once_agree_on_every_incarnation(own_cluster: Kafka) -> None:
@@ -39,7 +27,7 @@ async def test_nodes_that_declare_at_once_agree_on_every_incarnation(own_cluster
 
 async def test_a_topic_that_is_made_anew_gets_another_incarnation_and_the_rest_keep_theirs(own_cluster: Kafka) -> None:
     before = await declared(own_cluster)
-    await delete(own_cluster, [topics.LOG])
+    await delete(own_cluster, topics.LOG)
     after = await declared(own_cluster)
     assert after.created == [topics.LOG]
     assert after.epoch != before.epoch
@@ -77,6 +65,23 @@ async def test_a_topic_that_one_broker_does_not_know_yet_is_not_made_anew(
     own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await a_broker_is_behind(own_cluster, monkeypatch)
+
+
+async def test_a_controller_that_cannot_say_now_is_asked_again(
+    own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, late = AIOKafkaAdminClient.create_topics, 0
+
+    async def too_late_at_first(self: Any, asked: Any, validate_only: bool = False) -> Any:
+        nonlocal late
+        if late or not validate_only:
+            return await create(self, asked, validate_only=validate_only)
+        late += 1
+        return SimpleNamespace(topic_errors=[(one.name, RequestTimedOutError.errno, "") for one in asked])
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", too_late_at_first)
+    await a_broker_is_behind(own_cluster, monkeypatch)
+    assert late == 1
 
 
 async def test_mutant_the_controller_is_not_asked(own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,16 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import psutil
 
+from eventhub.embedded.lease import is_free
 from eventhub.tasks import end
 
 READY_TIMEOUT_S = 60
@@ -24,11 +24,9 @@ def free_port() -> int:
 
     Below those that the system hands to whoever connects (from 32768), and those of embedded services (from 20000).
     """
-    while True:
-        port = 10_000 + secrets.randbelow(10_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    while not is_free(port := 10_000 + secrets.randbelow(10_000)):
+        pass
+    return port
 
 
 class NodeProcess:

@@ -17,14 +17,22 @@ async def alter(cluster: Kafka, name: str, changes: dict[str, str]) -> None:
             assert all(error == 0 for error, *_ in answer.resources), answer
 
 
-async def delete(cluster: Kafka, name: str) -> None:
+async def delete(cluster: Kafka, *names: str) -> None:
     async with connected(cluster) as admin:
-        await admin.delete_topics([name])
+        await admin.delete_topics(list(names))
 
         async def gone() -> bool:
-            return name not in await admin.list_topics()
+            return not set(names) & set(await admin.list_topics())
 
-        await until(gone, f"{name} to be gone")
+        await until(gone, f"{', '.join(names)} to be gone")
+
+
+async def wipe(cluster: Kafka) -> None:
+    """Delete every topic. Groups and their offsets stay, which must not matter to anybody."""
+    async with connected(cluster) as admin:
+        names = [name for name in await admin.list_topics() if not name.startswith("__")]
+    if names:
+        await delete(cluster, *names)
 
 
 async def make(cluster: Kafka, name: str, *, partitions: int, replication: int) -> None:

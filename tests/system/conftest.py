@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from eventhub import auth, config, kafka, operations
 from eventhub.embedded import Services, join
-from tests.conftest import services_for, wipe
+from tests.conftest import services_for
 from tests.support.brokers import Brokers, running
 from tests.support.clients import Client
 from tests.support.feed import RealMatch, Source, real_matches
 from tests.support.nodes import NodeProcess
+from tests.support.weaken import wipe
 
 SESSION_TIMEOUT_S = 3
 

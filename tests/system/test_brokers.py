@@ -12,13 +12,14 @@ from eventhub import kafka, topics
 from eventhub.errors import UnavailableError
 from eventhub.kafka.declare import _Maker
 from eventhub.kafka.describe import connected
-from tests.conftest import wipe
+from tests.conftest import declare
 from tests.drills import brokers as drill
 from tests.drills.outage import mutated
 from tests.support.brokers import Brokers
 from tests.support.feed import RealMatch
 from tests.support.nodes import running
 from tests.support.wait import until
+from tests.support.weaken import wipe
 from tests.system.checks import check_sheet, exactly_once, final
 from tests.system.conftest import Platform
 
@@ -122,10 +123,6 @@ async def nobody_leads(brokers: Brokers) -> None:
     assert re.search("partitions of .*broadcast-events.* have no leader", str(refused.value))
 
 
-async def declare(cluster: kafka.Kafka, timeout_s: float = 30) -> kafka.Declared:
-    return await kafka.declare(cluster, partitions=8, replication=1, min_insync_replicas=1, timeout_s=timeout_s)
-
-
 @pytest.mark.timeout(240)
 async def test_topics_without_a_leader_are_not_made_anew(brokers: Brokers) -> None:
     await nobody_leads(brokers)
@@ -137,7 +134,7 @@ async def test_mutant_what_has_no_leader_is_missing(brokers: Brokers, monkeypatc
         led = {name for name, parts in (await self._there()).items() if all(p["leader"] >= 0 for p in parts)}
         return [name for name in topics.TOPICS if name not in led]
 
-    async def at_once(self: _Maker, *names: str) -> None:
+    async def at_once(self: _Maker, name: str) -> None:
         return None
 
     monkeypatch.setattr(_Maker, "_missing", not_led)
