@@ -70,6 +70,7 @@ async def test_a_topic_that_one_broker_does_not_know_yet_is_not_made_anew(
 async def test_a_controller_that_cannot_say_now_is_asked_again(
     own_cluster: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await declared(own_cluster)
     create, late = AIOKafkaAdminClient.create_topics, 0
 
     async def too_late_at_first(self: Any, asked: Any, validate_only: bool = False) -> Any:
